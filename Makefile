@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The front door. `make help` lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The kernel series of the machine; KERNEL_SRC=DIR takes any unpacked tree instead.
+KERNEL ?= 6.12
+export KERNEL_SRC
+
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+PYTHON := .venv/bin/python
+MACHINE := $(PYTHON) -m testmachine
+NBVAL := $(PYTHON) -m pytest --nbval notebooks
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: book
+book: machine ## run every notebook live, rewrite the outputs, render _build/html
+	$(PYTHON) book/execute.py
+	$(MAKE) html
+
+.PHONY: html
+html: .venv/ready ## render _build/html from what is committed, warnings as errors
+	$(PYTHON) -m jupyter_book build --quiet -n -W --keep-going .
+
+.PHONY: test
+test: machines html ## unit tests, tests in the machine, the kernel's own suite, nbval, the book
+	$(MAKE) check
+	$(MACHINE) run --kernel 6.12 -- python -m pytest -p no:cacheprovider tests/machine
+	$(MACHINE) run --kernel 7.3 -- python -m pytest -p no:cacheprovider tests/machine
+	$(MACHINE) run --kernel 6.1 -- python -m pytest -p no:cacheprovider tests/machine
+	$(PYTHON) tests/kernel_suite.py --kernel 6.12
+	$(PYTHON) tests/kernel_suite.py --kernel 7.3
+	$(PYTHON) -m pytest --nbval tests/unit tests/host tests/book notebooks
+
+.PHONY: lab
+lab: machine ## JupyterLab; its kernel list offers the test machine
+	$(PYTHON) -m jupyterlab notebooks
+
+.PHONY: module
+module: ## the module against any kernel build tree: make module KDIR=...
+	$(MAKE) -C module $(if $(KDIR),KDIR=$(abspath $(KDIR)))
+
+.PHONY: selftests
+selftests: machine ## the kernel tree's own hmm-tests against our module
+	$(PYTHON) tests/kernel_suite.py --kernel $(KERNEL)
+
+.PHONY: bench
+bench: machine ## from the launch of a notebook to its first figure, beside a cold boot
+	$(PYTHON) benchmarks/launch.py --kernel $(KERNEL)
+
+.PHONY: check
+check: machines ## ruff, mypy --strict, checkpatch --strict, W=1, sparse
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) tests/check_module.py 6.12 7.3 6.1
+
+.PHONY: doctor
+doctor: .venv/ready ## what this host has and lacks
+	$(MACHINE) doctor
+
+.PHONY: machine
+machine: .venv/ready host ## the test machine of one series (KERNEL=), and its kernelspec
+	$(MACHINE) build --kernel $(KERNEL)
+
+.PHONY: machines
+machines: .venv/ready host ## the test machines of all series
+	for series in 6.12 7.3 6.1; do $(MACHINE) build --kernel $$series; done
+
+.PHONY: host
+host: ## install the Debian packages that are missing
+	@missing=$$(sed -n 's/^\([a-z0-9][^ ]*\).*/\1/p' testmachine/packages.txt | while read -r package; do \
+		dpkg-query -W -f '$${db:Status-Status}\n' "$$package" 2>/dev/null | grep -qx installed || echo "$$package"; \
+	done); \
+	if [ -n "$$missing" ]; then \
+		echo "installing:" $$missing; \
+		$(SUDO) apt-get -q update; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends $$missing; \
+	fi
+
+.venv/ready: requirements.txt | host
+	python3 -m venv .venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.PHONY: clean
+clean: ## remove what was built here (the machine's cache stays)
+	rm -rf _build .venv

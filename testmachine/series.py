@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel series the machine comes in: the one table to edit for a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from testmachine.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Series:
+    """One kernel series.
+
+    ``suites`` are the Debian suites that carry ``linux-source-<name>``; the newest version among
+    them is taken. ``build_steps`` is how many lines the build prints, measured once: it only
+    scales the progress display.
+    """
+
+    name: str
+    suites: tuple[str, ...]
+    build_steps: int
+
+
+SERIES = {
+    series.name: series
+    for series in (
+        Series("6.1", ("bookworm-security", "bookworm"), 1900),
+        Series("6.12", ("trixie-security", "trixie"), 1950),
+        Series("7.3", ("trixie-backports",), 2050),
+    )
+}
+DEFAULT = "6.12"
+
+
+def find(name: str) -> Series:
+    """The series called ``name``; BadInput names those there are, here and in the archive."""
+    if name in SERIES:
+        return SERIES[name]
+    from testmachine.source import archive_series  # asks apt: only when the answer is needed
+
+    raise BadInput(
+        f"unknown kernel series {name!r}: the machine has {', '.join(SERIES)}; "
+        f"the archive has {', '.join(archive_series())}; "
+        "KERNEL_SRC=DIR takes any unpacked tree, testmachine/series.py a new line"
+    )

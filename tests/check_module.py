@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The module as a maintainer would check it: checkpatch --strict, then W=1 and sparse per kernel.
+
+    python tests/check_module.py SERIES...
+
+Prints what the tools report; exit status 1 if they report anything.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script
+
+from testmachine import kernel, module
+from testmachine.errors import HostError, TestMachineError
+
+
+def checkpatch(source: Path) -> list[str]:
+    """What the tree's checkpatch says of our files; the kernel's rule on new files is not ours."""
+    directory = module.source_directory()
+    files = [path for path in module.sources(directory) if path.suffix in (".c", ".h")]
+    done = subprocess.run(
+        [source / "scripts" / "checkpatch.pl", "--strict", "--no-tree", "--terse", "--no-summary",
+         "--file", *files],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return (done.stdout + done.stderr).splitlines()
+
+
+def compile_and_analyse(built: kernel.Kernel) -> list[str]:
+    """The warnings of gcc at W=1 and of sparse."""
+    if not shutil.which("sparse"):
+        raise HostError("no sparse: apt-get install sparse (make installs it)")
+    directory = module.source_directory()
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        for path in module.sources(directory):
+            target = work / path.relative_to(directory)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy2(path, target)
+        done = subprocess.run(
+            ["make", "-C", built.build, f"M={work}", "W=1", "C=2", "modules"],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        reports = [line.replace(f"{work}/", "module/") for line in done.stderr.splitlines()]
+        if done.returncode and not reports:
+            reports = done.stdout.splitlines()[-3:]
+        elif "CHECK" not in done.stdout:
+            reports.append("sparse was not run: kbuild said no CHECK line")
+    return reports
+
+
+def main(names: list[str]) -> int:
+    """Check against each series."""
+    reports: list[str] = []
+    try:
+        for number, name in enumerate(names):
+            built = kernel.get(name)
+            if number == 0:
+                found = checkpatch(built.source)
+                print(f"checkpatch --strict of Linux {built.release}: {len(found)} reports")
+                reports += found
+            found = compile_and_analyse(built)
+            print(f"W=1 and sparse on Linux {built.release}: {len(found)} reports")
+            reports += found
+    except TestMachineError as error:
+        reports.append(f"testmachine: {error}")
+    for report in reports:
+        print(report, file=sys.stderr)
+    return 1 if reports else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

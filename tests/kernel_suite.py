@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel tree's own HMM tests, compiled from that tree, run against our module.
+
+    python tests/kernel_suite.py [--kernel SERIES] [--driver ours|reference] [-t FIXTURE.TEST ...]
+
+Nothing of the kernel's is kept here: the suite is compiled from the machine kernel's source tree
+into the cache, statically, and run in a machine booted with the memory it asks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script
+
+from testmachine import qemu, session
+from testmachine.cache import building, cache_dir, digest, file_digest
+from testmachine.errors import MachineDied, TestMachineError
+from testmachine.kernel import Kernel
+from testmachine.progress import Progress, run_logged
+from testmachine.series import DEFAULT
+
+MEMORY_MIB = 4096
+HUGE_PAGES = 8
+
+# What our module must pass, for device-private memory. The others are run too and their results
+# shown: exclusive access and device-coherent memory are not written yet.
+MUST_PASS = {
+    "hmm": (
+        "open_close", "anon_read", "anon_read_prot", "anon_write", "anon_write_prot",
+        "anon_write_child", "anon_write_child_shared", "file_read", "file_write", "migrate",
+        "migrate_file_private", "migrate_fault", "migrate_release", "migrate_shared",
+        "migrate_multiple", "anon_read_multiple", "anon_teardown", "mixedmap",
+    ),
+    "hmm2": ("migrate_mixed", "snapshot", "double_map"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result of the suite, as TAP says it: ``name`` is e.g. "hmm.hmm_device_private.migrate"."""
+
+    name: str
+    outcome: str  # "pass", "fail" or "skip"
+    words: str
+
+
+def parse(tap: str) -> list[Result]:
+    """The results in the suite's output."""
+    results = []
+    for line in tap.splitlines():
+        found = re.match(r"(not )?ok \d+ (?:- )?(\S+)(?: *# *(SKIP)?\s*(.*))?", line)
+        if found:
+            failed, name, skipped, words = found.groups()
+            results.append(Result(name, "fail" if failed else "skip" if skipped else "pass", words or ""))
+    return results
+
+
+def wanted() -> list[str]:
+    """Full names of the results that must be passes."""
+    private = {"hmm": "hmm.hmm_device_private", "hmm2": "hmm2.hmm2_device_private"}
+    return [f"{private[fixture]}.{name}" for fixture, names in MUST_PASS.items() for name in names]
+
+
+def compile_suite(kernel: Kernel) -> Path:
+    """The suite's program for ``kernel``, compiled once; BuildError with the compiler's words."""
+    tests = kernel.source / "tools" / "testing" / "selftests"
+    here = next(d for d in (tests / "mm", tests / "vm") if (d / "hmm-tests.c").is_file())
+    helpers = [here / name for name in ("vm_util.c", "hugepage_settings.c", "thp_settings.c")]
+    sources = [here / "hmm-tests.c"]
+    if "mm/vm_util.h" in sources[0].read_text():
+        sources += [path for path in helpers if path.is_file()]
+    key = digest(kernel.build.name, *(file_digest(path) for path in sources))
+    directory = cache_dir() / "selftests" / f"{kernel.series}-{key}"
+    with building(directory) as partial:
+        if partial is not None:
+            log = cache_dir() / "logs" / f"selftests-{kernel.series}.log"
+            log.parent.mkdir(exist_ok=True)
+            log.write_text("")
+            progress = Progress(f"the suite of Linux {kernel.release}: compiling", log=log)
+            headers = partial / "headers"
+            run_logged(["make", "-C", kernel.source, f"O={headers}", "headers"], log)
+            run_logged(
+                ["gcc", "-O2", "-static", "-pthread", "-D_GNU_SOURCE=", f"-I{tests}", f"-I{kernel.source}",
+                 f"-I{tests}/../..", f"-I{kernel.source}/tools/testing/selftests/mm",
+                 "-isystem", headers / "usr" / "include", "-o", partial / "hmm-tests", *sources],
+                log,
+            )  # fmt: skip
+            run_logged(["rm", "-r", headers], log)
+            progress.finish()
+    return directory / "hmm-tests"
+
+
+def main() -> int:
+    """Run the suite; 0 if what must pass has passed."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--kernel", default=DEFAULT, metavar="SERIES")
+    options.add_argument("--driver", choices=("ours", "reference"), default="ours")
+    options.add_argument("-t", dest="only", action="append", default=[], metavar="FIXTURE.TEST")
+    chosen = options.parse_args()
+    hardware = qemu.Hardware(memory=MEMORY_MIB)
+    try:
+        setup = session.prepare(chosen.kernel, hardware, load_module=chosen.driver == "ours")
+        program = compile_suite(setup.kernel)
+        load = "modprobe test_hmm\n" if chosen.driver == "reference" else ""
+        script = (
+            f"echo {HUGE_PAGES} > /proc/sys/vm/nr_hugepages\n{load}"
+            f"{shlex.join([str(program), *(f'-t{name}' for name in chosen.only)])}\n"
+        )
+        status, out, err = session.capture(setup, ["sh", "-ec", script], Path.cwd())
+    except MachineDied as death:
+        print(death.report(), file=sys.stderr)
+        return 125
+    except TestMachineError as error:
+        print(f"testmachine: {error}", file=sys.stderr)
+        return 125
+    # a part of the suite, or the kernel's own driver, is run to be looked at
+    must = wanted() if chosen.driver == "ours" and not chosen.only else []
+    return judge(out, err, status, chosen.kernel, must)
+
+
+def judge(out: str, err: str, status: int, series: str, must: list[str]) -> int:
+    """Print the results and what they mean; the exit status."""
+    results = parse(out)
+    if not results:
+        print(out + err, end="", file=sys.stderr)
+        print(f"the suite ran nothing (exit status {status})", file=sys.stderr)
+        return 1
+    for result in results:
+        print(f"{result.outcome:5} {result.name}  {result.words}".rstrip())
+    by_name = {result.name: result.outcome for result in results}
+    missing = [name for name in must if by_name.get(name) != "pass"]
+    if missing:
+        print(out, end="", file=sys.stderr)
+        print(f"must pass and did not: {', '.join(missing)}", file=sys.stderr)
+    count = Counter(result.outcome for result in results)
+    print(f"Linux {series}: {count['pass']} passed, {count['fail']} failed, {count['skip']} skipped")
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
