@@ -33,8 +33,8 @@ test: machines html ## unit tests, tests in the machine, the kernel's own suite,
 	$(MACHINE) run --kernel 6.12 -- python -m pytest -p no:cacheprovider tests/machine
 	$(MACHINE) run --kernel 7.3 -- python -m pytest -p no:cacheprovider tests/machine
 	$(MACHINE) run --kernel 6.1 -- python -m pytest -p no:cacheprovider tests/machine
-	$(PYTHON) tests/kernel_suite.py --kernel 6.12
-	$(PYTHON) tests/kernel_suite.py --kernel 7.3
+	$(PYTHON) -m tests.kernel_suite --kernel 6.12
+	$(PYTHON) -m tests.kernel_suite --kernel 7.3
 	$(PYTHON) -m pytest --nbval tests/unit tests/host tests/book notebooks
 
 .PHONY: lab
@@ -47,18 +47,18 @@ module: ## the module against any kernel build tree: make module KDIR=...
 
 .PHONY: selftests
 selftests: machine ## the kernel tree's own hmm-tests against our module
-	$(PYTHON) tests/kernel_suite.py --kernel $(KERNEL)
+	$(PYTHON) -m tests.kernel_suite --kernel $(KERNEL)
 
 .PHONY: bench
 bench: machine ## from the launch of a notebook to its first figure, beside a cold boot
-	$(PYTHON) benchmarks/launch.py --kernel $(KERNEL)
+	$(PYTHON) -m benchmarks.launch --kernel $(KERNEL)
 
 .PHONY: check
 check: machines ## ruff, mypy --strict, checkpatch --strict, W=1, sparse
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) tests/check_module.py 6.12 7.3 6.1
+	$(PYTHON) -m tests.check_module 6.12 7.3 6.1
 
 .PHONY: doctor
 doctor: .venv/ready ## what this host has and lacks

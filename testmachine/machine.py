@@ -333,6 +333,7 @@ async def start(
 
 async def _run_restored(machine: Machine) -> None:
     """Set a restored machine going. A `cont` sent while the state still loads is lost."""
+
     async def status() -> str:
         answer = await machine.qmp.execute("query-status")
         assert isinstance(answer, dict)
