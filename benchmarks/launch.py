@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import statistics
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,7 +45,7 @@ def first_figure(kernel: str) -> tuple[float, int]:
     before = machines()
     begin = time.monotonic()
     manager = KernelManager(kernel_name=kernel)
-    manager.start_kernel(cwd=str(REPOSITORY / "notebooks"))
+    manager.start_kernel(cwd=str(REPOSITORY))
     client = manager.client()
     client.start_channels()
     try:
@@ -98,14 +100,20 @@ def main() -> int:
     return 0
 
 
-def launches(name: str, count: int) -> int:
+def launches(kernel: str, count: int) -> int:
     """Launch ``count`` kernels; the last twenty four at a time."""
-    before, files = machines(), files_left()
-    alone = [first_figure(name)[0] for _ in range(max(0, count - TOGETHER))]
+    before = machines()
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["TMPDIR"] = name  # of the launchers
+        return _launches(kernel, count, before, Path(name))
+
+
+def _launches(kernel: str, count: int, before: set[int], temporary: Path) -> int:
+    alone = [first_figure(kernel)[0] for _ in range(max(0, count - TOGETHER))]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        crowded = list(pool.map(lambda _: first_figure(name)[0], range(min(count, TOGETHER))))
+        crowded = list(pool.map(lambda _: first_figure(kernel)[0], range(min(count, TOGETHER))))
     time.sleep(1)
-    processes, left = machines() - before, files_left() - files
+    processes, left = machines() - before, files_left(temporary)
     print(f"{len(alone) + len(crowded)} answers to {count} launches")
     if alone:
         print(f"  one at a time: {min(alone):.1f} to {max(alone):.1f} s")

@@ -103,7 +103,6 @@ async def _serve(setup: Setup, saved: Path, connection: dict[str, Any], log: Tex
     loop.add_signal_handler(signal.SIGTERM, this.cancel)
 
     def sink(data: bytes) -> None:
-        os.write(2, data)
         log.write(data.decode(errors="replace"))
 
     def console(line: str) -> None:

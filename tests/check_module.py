@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The module as a maintainer would check it: checkpatch --strict, then W=1 and sparse per kernel.
 
-    python tests/check_module.py SERIES...
+    python -m tests.check_module SERIES...
 
 Prints what the tools report; exit status 1 if they report anything.
 """
@@ -13,8 +13,6 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script
 
 from testmachine import kernel, module
 from testmachine.errors import HostError, TestMachineError

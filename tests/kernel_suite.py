@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel tree's own HMM tests, compiled from that tree, run against our module.
 
-    python tests/kernel_suite.py [--kernel SERIES] [--driver ours|reference] [-t FIXTURE.TEST ...]
+    python -m tests.kernel_suite [--kernel SERIES] [--driver ours|reference] [-t FIXTURE.TEST ...]
 
 Nothing of the kernel's is kept here: the suite is compiled from the machine kernel's source tree
 into the cache, statically, and run in a machine booted with the memory it asks for.
@@ -16,8 +16,6 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script
 
 from testmachine import qemu, session
 from testmachine.cache import building, cache_dir, digest, file_digest

@@ -29,20 +29,11 @@ import termios
 import threading
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 MODULE = "hmm_dmirror"
-IMPORTED = (
-    "numpy",
-    "matplotlib.pyplot",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.backends.backend_svg",
-    "matplotlib_inline.backend_inline",
-    "IPython.core.completer",
-    "ipykernel.ipkernel",
-    "ipykernel.kernelapp",
-)
 READY_SECONDS = 0.05
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207  # <linux/random.h>
 MS_RDONLY = 1  # <linux/mount.h>
@@ -113,13 +104,45 @@ class Pump(threading.Thread):
             self.count += len(data)
 
 
+FIRST_CELL = """
+import io, sys
+import matplotlib.pyplot as plt
+figure, axes = plt.subplots()
+axes.plot([1, 3, 2], label="x")
+figure.savefig(io.BytesIO(), format="svg")
+plt.show()
+print(*sys.modules)
+"""
+
+
+def rehearse() -> list[str]:
+    """Run a first cell in a throw-away kernel; the names of the modules it needed."""
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(kernel_name="python3")
+    said: list[str] = []
+
+    def collect(message: dict[str, Any]) -> None:
+        said.append(message["content"].get("text", ""))
+
+    try:
+        client.execute_interactive(FIRST_CELL, output_hook=collect)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel()
+    return "".join(said).split()
+
+
 def warm_up() -> None:
-    """Import, and use once, what a notebook's first cell would otherwise wait for."""
+    """Import what a notebook's first cell would otherwise wait for."""
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     os.environ["MPLCONFIGDIR"] = "/run/matplotlib"
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads do not survive the fork
-    for name in IMPORTED:
-        importlib.import_module(name)
+    for name in rehearse():
+        if name == "matplotlib_inline.backend_inline":
+            continue  # it looks for the running kernel when it is imported
+        with suppress(ImportError):  # sys.modules has names that are made and not imported
+            importlib.import_module(name)
     figure = sys.modules["matplotlib.figure"].Figure()
     figure.subplots().plot([0, 1], label="x")
     for form in ("png", "svg"):
@@ -250,7 +273,7 @@ def run_kernel(host: Host, job: dict[str, Any]) -> None:
 
             random.seed()
             numpy.random.seed()
-            IPKernelApp.launch_instance(["-f", str(file)])
+            IPKernelApp.launch_instance(["-f", str(file), "--log-level=ERROR"])
         except SystemExit as leaving:
             sys.stdout.flush()
             sys.stderr.flush()

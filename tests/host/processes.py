@@ -53,11 +53,7 @@ def machines() -> set[int]:
     return found
 
 
-def files_left() -> set[Path]:
-    """Files where a launcher might leave some: the temporary directory and the cache, less logs."""
-    left = set(Path("/tmp").iterdir())
-    for name in ("states", "roots", "modules", "kernels"):
-        directory = cache_dir() / name
-        if directory.is_dir():
-            left |= set(directory.iterdir())
-    return left
+def files_left(temporary: Path) -> set[Path]:
+    """What a launcher that ran with TMPDIR=``temporary`` left there, and half-built artefacts."""
+    partials = [path for name in ("states", "modules") for path in (cache_dir() / name).glob("*.partial")]
+    return {*temporary.iterdir(), *partials}

@@ -8,10 +8,12 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
+from jupyter_client.session import Session
 
 from testmachine.machine import REPOSITORY
 from tests.host.processes import Launch, files_left, gone_within, machines
@@ -83,10 +85,10 @@ def test_two_at_a_time_do_not_know_each_other() -> None:
         assert text_of(outputs) == "False\n"
 
 
-def test_a_killed_launcher_leaves_nothing() -> None:
-    before, files = machines(), files_left()
+def test_a_killed_launcher_leaves_nothing(tmp_path: Path) -> None:
+    before = machines()
     manager = KernelManager(kernel_name="hmm")
-    manager.start_kernel(cwd=str(REPOSITORY))
+    manager.start_kernel(cwd=str(REPOSITORY), env={**os.environ, "TMPDIR": str(tmp_path)})
     client = manager.client()
     client.start_channels()
     client.wait_for_ready(timeout=90)
@@ -98,13 +100,13 @@ def test_a_killed_launcher_leaves_nothing() -> None:
     assert all(gone_within(pid, 3) for pid in new)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
-    assert files_left() <= files
+    assert files_left(tmp_path) == set()
 
 
 def test_wrong_key_is_not_answered() -> None:
     with running() as (manager, client):
         stranger = manager.client()
-        stranger.session.key = b"another key"
+        stranger.session = Session(key=b"another key")
         stranger.start_channels()
         try:
             with pytest.raises(RuntimeError):

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory to experiment on: whole pages with the protection and the population one asks for.
+
+Python's ``mmap`` cannot make a mapping without access, nor change it later, nor say where it
+is. So this module calls the C library's mmap, mprotect and munmap itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import re
+from dataclasses import dataclass
+from enum import IntFlag
+from types import TracebackType
+from typing import Protocol
+
+PAGE_SIZE = mmap.PAGESIZE
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p,
+    ctypes.c_size_t,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_long,
+]
+_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+
+class Protection(IntFlag):
+    """What the process may do with the pages: the PROT_ bits of mmap(2)."""
+
+    NONE = 0
+    READ = mmap.PROT_READ
+    WRITE = mmap.PROT_WRITE
+    READ_WRITE = mmap.PROT_READ | mmap.PROT_WRITE
+
+
+PROTECTION_NAMES = {
+    Protection.NONE: "none",
+    Protection.READ: "read",
+    Protection.WRITE: "write only",
+    Protection.READ_WRITE: "read and write",
+}
+
+
+class Pages(Protocol):
+    """Anything that is a run of pages: ``address`` in bytes, ``npages`` in pages."""
+
+    @property
+    def address(self) -> int:
+        """First address, in bytes."""
+
+    @property
+    def npages(self) -> int:
+        """Length in pages."""
+
+
+@dataclass(frozen=True)
+class PageRun:
+    """A run of pages by its bare numbers, right or wrong: nothing is checked or mapped."""
+
+    address: int
+    npages: int
+
+
+class Buffer:
+    """``npages`` pages of private anonymous memory, unmapped when the ``with`` block ends.
+
+    A fresh buffer has protection and no pages: the kernel gives a page only when it is touched.
+    ``touched=True`` writes a zero byte into every page first, also where the final protection
+    would not allow it.
+
+    Raises ``OSError`` (ENOMEM, EINVAL) as mmap(2) does.
+    """
+
+    def __init__(
+        self,
+        npages: int = 1,
+        protection: Protection = Protection.READ_WRITE,
+        *,
+        touched: bool = False,
+    ) -> None:
+        self.npages = npages
+        self.size = npages * PAGE_SIZE
+        self.protection = Protection.READ_WRITE if touched else protection
+        address = _libc.mmap(None, self.size, self.protection, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        if address == _MAP_FAILED:
+            raise _libc_error("mmap")
+        self.address: int = address
+        self._mapped = True
+        if touched:
+            for page in range(npages):
+                self.write(b"\0", page * PAGE_SIZE)
+            self.protect(protection)
+
+    def __enter__(self) -> Buffer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.unmap()
+
+    def unmap(self) -> None:
+        """Give the pages back. A second call does nothing."""
+        if self._mapped and _libc.munmap(self.address, self.size):
+            raise _libc_error("munmap")
+        self._mapped = False
+
+    def protect(self, protection: Protection) -> None:
+        """Change the protection of the whole buffer, as mprotect(2) does."""
+        if _libc.mprotect(self.address, self.size, protection):
+            raise _libc_error("mprotect")
+        self.protection = protection
+
+    def write(self, data: bytes, offset: int = 0) -> None:
+        """The CPU writes ``data`` at ``offset`` (bytes)."""
+        self._check(Protection.WRITE, offset, len(data))
+        ctypes.memmove(self.address + offset, data, len(data))
+
+    def read(self, size: int, offset: int = 0) -> bytes:
+        """The CPU reads ``size`` bytes at ``offset`` (bytes)."""
+        self._check(Protection.READ, offset, size)
+        return ctypes.string_at(self.address + offset, size)
+
+    def touch(self, page: int = 0) -> int:
+        """The CPU reads the first byte of one page: the smallest thing that can fault."""
+        return self.read(1, page * PAGE_SIZE)[0]
+
+    def name_addresses(self, text: str) -> str:
+        """``text`` with every address inside this buffer written as ``buffer+0x...``.
+
+        An address differs from run to run; its place in the buffer does not.
+        """
+
+        def name(match: re.Match[str]) -> str:
+            offset = int(match[0], 16) - self.address
+            return f"buffer+{offset:#x}" if 0 <= offset < self.size else match[0]
+
+        return re.sub(r"\b0x[0-9a-f]+\b", name, text)
+
+    def _check(self, needed: Protection, offset: int, size: int) -> None:
+        """Raise instead of letting the CPU kill the process."""
+        if not self._mapped:
+            raise ValueError("the buffer is unmapped")
+        if offset < 0 or offset + size > self.size:
+            raise IndexError(f"bytes {offset} to {offset + size} of a buffer of {self.size}")
+        if not self.protection & needed:
+            raise PermissionError(
+                errno.EACCES,
+                f"the buffer's protection is {PROTECTION_NAMES[self.protection]!r}: "
+                "this access would end the process with SIGSEGV",
+            )
+
+
+def _libc_error(call: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{call}: {os.strerror(number)}")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a page table entry says, through /proc/self/pagemap.
+
+The kernel packs one 64-bit word a page (Documentation/admin-guide/mm/pagemap.rst): bit 63
+present, bit 62 swap; a present page's PFN in bits 0-54; a swap entry's type in bits 0-4 and its
+offset in bits 5-54. A device-private page shows as a swap entry, and its offset is the PFN of
+the device page.
+
+Which type number means "device-private" depends on the kernel's configuration. It is no part of
+any ABI, so it is measured here on a page that is known to be on the device.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+from typing import Self
+
+from hmmkit.buffer import PAGE_SIZE, Buffer, Pages, Protection
+from hmmkit.device import Device
+from hmmkit.errors import HmmError, NeedRoot
+from hmmkit.iomem import device_chunks, system_ram
+
+PRESENT = 1 << 63
+SWAP = 1 << 62
+FRAME_MASK = (1 << 55) - 1
+SWAP_TYPE_BITS = 5
+WORD_SIZE = 8
+
+
+@dataclass(frozen=True)
+class PageEntry:
+    """One decoded word. ``pfn`` is the frame number, or 0 for an entry that is empty.
+
+    ``swap_type`` is None unless the entry is a swap entry.
+    """
+
+    present: bool
+    swap_type: int | None
+    pfn: int
+
+    @classmethod
+    def decode(cls, word: int) -> Self:
+        """Decode one word. Raises ``NeedRoot`` where the kernel hides the frame number."""
+        frame = word & FRAME_MASK
+        if word & (PRESENT | SWAP) and not frame:
+            raise NeedRoot(errno.EPERM, "/proc/self/pagemap shows frame numbers to root only: run as root")
+        if word & PRESENT:
+            return cls(True, None, frame)
+        if word & SWAP:
+            return cls(False, frame & ((1 << SWAP_TYPE_BITS) - 1), frame >> SWAP_TYPE_BITS)
+        return cls(False, None, 0)
+
+
+def page_entries(pages: Pages) -> list[PageEntry]:
+    """The entries of all pages of a range, read without touching any of them."""
+    fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        offset = pages.address // PAGE_SIZE * WORD_SIZE
+        words = os.pread(fd, pages.npages * WORD_SIZE, offset)
+    finally:
+        os.close(fd)
+    return [
+        PageEntry.decode(int.from_bytes(words[at : at + WORD_SIZE], "little"))
+        for at in range(0, len(words), WORD_SIZE)
+    ]
+
+
+@dataclass(frozen=True)
+class SwapTypes:
+    """The numbers that this kernel uses for the two device-private types of swap entry."""
+
+    device_write: int
+    device_read: int
+
+    @classmethod
+    def calibrate(cls, device: Device) -> Self:
+        """Move a page of our own to the device and look at its entry.
+
+        A page that was writable becomes a DEVICE_WRITE entry; taking the write permission away
+        turns the entry into DEVICE_READ (``change_pte_range`` in mm/mprotect.c).
+
+        Raises ``HmmError`` if the page does not end up on the device.
+        """
+        with Buffer(touched=True) as buffer:
+            device.migrate_to_device(buffer)
+            writable = page_entries(buffer)[0]
+            buffer.protect(Protection.READ)
+            readable = page_entries(buffer)[0]
+        if writable.swap_type is None or readable.swap_type is None:
+            raise HmmError(errno.ENODATA, "the calibration page has no swap entry on the device")
+        return cls(writable.swap_type, readable.swap_type)
+
+    def name(self, swap_type: int) -> str:
+        """The kernel's name for a type, as far as it was calibrated."""
+        names = {self.device_write: "DEVICE_WRITE", self.device_read: "DEVICE_READ"}
+        return names.get(swap_type, f"another type ({swap_type})")
+
+
+def describe(entry: PageEntry, types: SwapTypes) -> str:
+    """An entry in words that are the same on every machine: places, no frame numbers."""
+    if entry.present:
+        in_ram = any(entry.pfn in ram for ram in system_ram())
+        return f"present, PFN in {'system RAM' if in_ram else 'no system RAM'}"
+    if entry.swap_type is None:
+        return "empty"
+    kind = types.name(entry.swap_type)
+    for number, chunk in enumerate(device_chunks()):
+        if entry.pfn in chunk:
+            return f"swap entry, type {kind}, PFN in chunk {number}"
+    return f"swap entry, type {kind}, PFN in no chunk"

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which kernel functions ran: the function_graph tracer, as a tree.
+
+Documentation/trace/ftrace.rst. The tracer records entry and exit of kernel functions below chosen
+roots, here for one thread and for the length of one action. ``CallTree.pruned`` keeps the calls
+one wants to talk about.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from hmmkit.errors import HmmError, NeedRoot, NoTracing
+
+TRACEFS = Path("/sys/kernel/tracing")
+
+# Where a page fault of a process can be seen from: the handler itself, and the two ways in
+# which the fault code takes a lock on the mapping before it. (do_user_addr_fault, above them,
+# is closed to tracing.)
+PAGE_FAULT = ("lock_vma_under_rcu", "lock_mm_and_find_vma", "handle_mm_fault")
+
+# Where an ioctl enters the kernel proper.
+IOCTL = ("__x64_sys_ioctl",)
+
+# What is recorded below the roots: faults, migration, locks on mappings, notifiers, page
+# bookkeeping, and the driver. Not every function of the kernel, since each one that is recorded
+# has to be patched and patched back: seconds, on an emulated processor.
+WATCHED = (
+    "*handle_mm_fault",
+    "do_swap_page",
+    "lock_vma_under_rcu",
+    "lock_mm_and_find_vma",
+    "vma_end_read",
+    "down_read*",
+    "up_read",
+    "*migrate_*",
+    "*migration_pte*",
+    "*mmu_notifier_invalidate*",
+    "walk_page_range*",
+    "*vma_alloc_folio*",
+    "alloc_pages*",
+    "folio_unlock",
+    "*folio_put",
+    "free_zone_device_*",
+    "dmirror_*",
+)
+
+# How the trace is to look. The task column tells our thread from any other.
+_OPTIONS = {
+    "options/funcgraph-irqs": "0",
+    "options/funcgraph-proc": "1",
+    "options/funcgraph-duration": "0",
+    "options/funcgraph-overhead": "0",
+    "options/funcgraph-abstime": "0",
+    "options/funcgraph-tail": "0",
+    "max_graph_depth": "0",
+}
+
+# " 0)  python3-77   |    foo() {", with or without further columns before the last bar.
+_LINE = re.compile(r"^\s*\d+\)\s*\S.*?-(?P<tid>\d+)\s*\|(?:.*\|)?\s*(?P<body>[^|]*)$")
+_ENTRY = re.compile(r"^(?P<function>[\w.]+)(?: \[\w+\])?\(.*\)(?: \[\w+\])?(?P<end>;| \{)")
+
+# An interrupt may come at any time. Its handler is not traced (funcgraph-irqs), but the frame
+# around it is, with whatever soft interrupts have to say.
+_INTERRUPT = re.compile(r"^_*(sysvec_|common_interrupt|irq_enter|irq_exit|do_softirq|handle_softirqs)")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a kernel function, and the calls that it made, in order."""
+
+    function: str
+    calls: tuple[Call, ...] = ()
+
+    def walk(self) -> Iterator[Call]:
+        """This call and all below it, in the order in which they were entered."""
+        yield self
+        for call in self.calls:
+            yield from call.walk()
+
+
+@dataclass(frozen=True)
+class CallTree:
+    """What one action called, in order. ``str()`` draws it."""
+
+    roots: tuple[Call, ...]
+
+    def functions(self) -> list[str]:
+        """The names of all functions, in the order in which they were entered."""
+        return [call.function for root in self.roots for call in root.walk()]
+
+    def __contains__(self, function: str) -> bool:
+        return function in self.functions()
+
+    def caller_of(self, start: str) -> str | None:
+        """Which function first called one whose name begins with ``start``; None if none did."""
+        for root in self.roots:
+            for call in root.walk():
+                if any(below.function.startswith(start) for below in call.calls):
+                    return call.function
+        return None
+
+    def pruned(self, keep: Collection[str]) -> CallTree:
+        """The tree with only the functions in ``keep``.
+
+        The calls of a function that is left out move up to its caller, so that what is kept
+        stays below what it was really called from.
+        """
+        return CallTree(_prune(self.roots, keep))
+
+    def __str__(self) -> str:
+        return "\n".join(line for root in self.roots for line in _draw(root))
+
+
+def _prune(calls: tuple[Call, ...], keep: Collection[str]) -> tuple[Call, ...]:
+    kept: list[Call] = []
+    for call in calls:
+        below = _prune(call.calls, keep)
+        if call.function in keep:
+            kept.append(Call(call.function, below))
+        else:
+            kept.extend(below)
+    return tuple(kept)
+
+
+def _draw(call: Call) -> Iterator[str]:
+    yield call.function
+    for child in call.calls:
+        last = child is call.calls[-1]
+        for number, line in enumerate(_draw(child)):
+            if number == 0:
+                yield ("└── " if last else "├── ") + line
+            else:
+                yield ("    " if last else "│   ") + line
+
+
+def parse_function_graph(text: str, thread: int) -> CallTree:
+    """The tree in the text of a trace file, of one thread, without interrupts.
+
+    The lines of other threads are skipped, as are comments and lines that mark a context
+    switch. A thread may change the processor in the middle; its calls still nest.
+    """
+    roots: list[Call] = []
+    open_calls: list[tuple[str, list[Call]]] = []
+
+    def finish(call: Call) -> None:
+        if not _INTERRUPT.match(call.function):
+            (open_calls[-1][1] if open_calls else roots).append(call)
+
+    for line in text.splitlines():
+        match = _LINE.match(line)
+        if not match or int(match["tid"]) != thread:
+            continue
+        entry = _ENTRY.match(match["body"])
+        if entry:
+            # gcc names its variants of a function foo.isra.0, foo.constprop.0 and so on.
+            function = entry["function"].partition(".")[0]
+            if entry["end"] == ";":
+                finish(Call(function))
+            else:
+                open_calls.append((function, []))
+        elif match["body"].startswith("}") and open_calls:
+            function, calls = open_calls.pop()
+            finish(Call(function, tuple(calls)))
+    return CallTree(tuple(roots))
+
+
+def trace_calls(action: Callable[[], object], roots: Collection[str]) -> CallTree:
+    """Run ``action`` in this thread and return what it called from any of ``roots`` down.
+
+    Roots that this kernel does not have are left out. Every setting of the tracer that is
+    changed is put back, also when ``action`` raises; what was in the trace buffer before is lost.
+
+    Raises ``NoTracing`` without tracefs, without the tracer or without any of the roots,
+    ``NeedRoot`` without access, ``HmmError`` (EOVERFLOW) if the kernel dropped part of the trace.
+    """
+    if not TRACEFS.is_dir() or not os.access(TRACEFS, os.R_OK):
+        raise NeedRoot(errno.EACCES, f"{TRACEFS} is for root only: run as root")
+    if not (TRACEFS / "current_tracer").exists():
+        raise NoTracing(errno.ENOENT, f"mount tracefs first: mount -t tracefs none {TRACEFS}")
+    if "function_graph" not in (TRACEFS / "available_tracers").read_text().split():
+        raise NoTracing(errno.ENOENT, "this kernel has no CONFIG_FUNCTION_GRAPH_TRACER, so no call graphs")
+    thread = threading.get_native_id()
+    with ExitStack() as stack:
+        _set(stack, "tracing_on", "0")
+        _set(stack, "set_ftrace_pid", str(thread))
+        taken = _set_functions(stack, "set_graph_function", roots)
+        if not taken:
+            raise NoTracing(errno.ENOENT, f"this kernel can trace none of {', '.join(roots)}")
+        _set_functions(stack, "set_ftrace_filter", (*taken, *WATCHED))
+        _set(stack, "current_tracer", "function_graph")
+        for name, value in _OPTIONS.items():
+            _set(stack, name, value)
+        stack.callback(_write, "trace", "")
+        _write("trace", "")
+
+        switch = os.open(TRACEFS / "tracing_on", os.O_WRONLY | os.O_CLOEXEC)
+        stack.callback(os.close, switch)
+        try:
+            os.write(switch, b"1")
+            action()
+        finally:
+            os.write(switch, b"0")
+
+        lost = sum(_lost_events(stats) for stats in TRACEFS.glob("per_cpu/cpu*/stats"))
+        if lost:
+            raise HmmError(errno.EOVERFLOW, f"the trace buffer lost {lost} events: trace less")
+        seen = parse_function_graph((TRACEFS / "trace").read_text(), thread)
+        # Switching the tracer on and off leaves the tail ends of its own system calls.
+        return CallTree(tuple(root for root in seen.roots if root.function in taken))
+
+
+def _lost_events(stats: Path) -> int:
+    """Events of one processor that were overwritten or dropped."""
+    counts = dict(line.split(": ", 1) for line in stats.read_text().splitlines())
+    return int(counts["overrun"]) + int(counts["dropped events"])
+
+
+def _set(stack: ExitStack, name: str, value: str) -> None:
+    """Write one setting, and have the stack write back what was there."""
+    before = (TRACEFS / name).read_text()
+    # What the files show is not all they take back: an empty list says so in words, and a
+    # module's function is followed by the module's name.
+    before = "" if before.startswith(("#", "no pid")) else re.sub(r" \[\w+\]", "", before)
+    stack.callback(_write, name, before)
+    _write(name, value)
+
+
+def _set_functions(stack: ExitStack, name: str, functions: Collection[str]) -> list[str]:
+    """Fill a list of functions or patterns; return those that this kernel has."""
+    _set(stack, name, "")
+    taken = []
+    for function in functions:
+        try:
+            with (TRACEFS / name).open("a") as file:
+                file.write(function)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        else:
+            taken.append(function)
+    return taken
+
+
+def _write(name: str, value: str) -> None:
+    # Opening for writing truncates, and that is how the list files are emptied.
+    (TRACEFS / name).write_text(value)
