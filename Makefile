@@ -25,7 +25,7 @@ book: machine ## run every notebook live, rewrite the outputs, render _build/htm
 
 .PHONY: html
 html: .venv/ready ## render _build/html from what is committed, warnings as errors
-	$(PYTHON) -m jupyter_book build --quiet -n -W --keep-going .
+	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
 .PHONY: test
 test: machines html ## unit tests, tests in the machine, the kernel's own suite, nbval, the book

@@ -63,7 +63,8 @@ def normal_form(notebook: NotebookNode) -> NotebookNode:
 
     Execution counts become 1..n, consecutive writes to one stream become one output, a traceback
     becomes its last line (the others name files of one machine), and all metadata goes that
-    describes the run and not the page.
+    describes the run and not the page. What a figure says of itself in words becomes the
+    alternative text of its picture.
 
     Raises NotebookError for a figure that is only PNG or JPEG: nbval never compares those, so
     nothing would prove it.
@@ -83,6 +84,11 @@ def normal_form(notebook: NotebookNode) -> NotebookNode:
             count += 1
             cell.execution_count = count
         cell.outputs = [_normal_output(output, count) for output in _merge_streams(cell.outputs)]
+        for output in cell.outputs:
+            # MyST-NB takes the alternative text of a picture from here, and from nowhere else.
+            if "image/svg+xml" in output.get("data", {}):
+                words = output.data.get("text/plain", "")
+                cell.metadata["mystnb"] = {"image": {"alt": words}}
     return notebook
 
 

@@ -99,13 +99,15 @@ class CallTree:
     def __contains__(self, function: str) -> bool:
         return function in self.functions()
 
-    def caller_of(self, start: str) -> str | None:
-        """Which function first called one whose name begins with ``start``; None if none did."""
-        for root in self.roots:
-            for call in root.walk():
-                if any(below.function.startswith(start) for below in call.calls):
-                    return call.function
-        return None
+    def callers_of(self, start: str) -> list[str]:
+        """Which functions called one whose name begins with ``start``, in order, each once."""
+        callers = [
+            call.function
+            for root in self.roots
+            for call in root.walk()
+            if any(below.function.startswith(start) for below in call.calls)
+        ]
+        return list(dict.fromkeys(callers))
 
     def pruned(self, keep: Collection[str]) -> CallTree:
         """The tree with only the functions in ``keep``.
@@ -181,7 +183,9 @@ def trace_calls(action: Callable[[], object], roots: Collection[str]) -> CallTre
     Raises ``NoTracing`` without tracefs, without the tracer or without any of the roots,
     ``NeedRoot`` without access, ``HmmError`` (EOVERFLOW) if the kernel dropped part of the trace.
     """
-    if not TRACEFS.is_dir() or not os.access(TRACEFS, os.R_OK):
+    if not TRACEFS.is_dir():
+        raise NoTracing(errno.ENOENT, f"this kernel has no tracefs: there is no {TRACEFS}")
+    if not os.access(TRACEFS, os.R_OK):
         raise NeedRoot(errno.EACCES, f"{TRACEFS} is for root only: run as root")
     if not (TRACEFS / "current_tracer").exists():
         raise NoTracing(errno.ENOENT, f"mount tracefs first: mount -t tracefs none {TRACEFS}")

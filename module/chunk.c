@@ -42,7 +42,7 @@ static const struct dev_pagemap_ops dmirror_pagemap_ops = {
 
 static struct dmirror_chunk *dmirror_page_chunk(struct page *page)
 {
-	return container_of(page_pgmap(page), struct dmirror_chunk, pagemap);
+	return container_of(page_pgmap(page), struct dmirror_chunk, pgmap);
 }
 
 /**
@@ -92,14 +92,14 @@ static int dmirror_chunk_add(struct dmirror_device *device)
 	}
 
 	chunk->device = device;
-	chunk->pagemap.type = MEMORY_DEVICE_PRIVATE;
-	chunk->pagemap.range.start = res->start;
-	chunk->pagemap.range.end = res->end;
-	chunk->pagemap.nr_range = 1;
-	chunk->pagemap.ops = &dmirror_pagemap_ops;
-	chunk->pagemap.owner = device;
+	chunk->pgmap.type = MEMORY_DEVICE_PRIVATE;
+	chunk->pgmap.range.start = res->start;
+	chunk->pgmap.range.end = res->end;
+	chunk->pgmap.nr_range = 1;
+	chunk->pgmap.ops = &dmirror_pagemap_ops;
+	chunk->pgmap.owner = device;
 
-	ptr = memremap_pages(&chunk->pagemap, numa_node_id());
+	ptr = memremap_pages(&chunk->pgmap, numa_node_id());
 	if (IS_ERR(ptr)) {
 		ret = PTR_ERR(ptr);
 		goto err_region;
@@ -141,8 +141,8 @@ static void dmirror_chunk_remove(struct dmirror_chunk *chunk)
 	device->nr_chunks--;
 	spin_unlock(&device->lock);
 
-	memunmap_pages(&chunk->pagemap);
-	release_mem_region(chunk->pagemap.range.start, DMIRROR_CHUNK_SIZE);
+	memunmap_pages(&chunk->pgmap);
+	release_mem_region(chunk->pgmap.range.start, DMIRROR_CHUNK_SIZE);
 	kfree(chunk);
 }
 
@@ -297,7 +297,7 @@ static void dmirror_chunk_set_draining(struct dmirror_chunk *chunk, bool drain)
 /* Caller holds resize_lock. */
 static int dmirror_chunk_empty(struct dmirror_chunk *chunk, bool must)
 {
-	unsigned long first = PHYS_PFN(chunk->pagemap.range.start);
+	unsigned long first = PHYS_PFN(chunk->pgmap.range.start);
 	unsigned long end = first + PHYS_PFN(DMIRROR_CHUNK_SIZE);
 	unsigned long pfn;
 	int ret;

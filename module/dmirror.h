@@ -25,8 +25,9 @@ struct hmm_range;
 #define DMIRROR_CHUNK_SIZE	SZ_256M
 #define DMIRROR_CHUNK_MB	(DMIRROR_CHUNK_SIZE / SZ_1M)
 
-/* Pages worked on at a time: bounds what is on the stack and how long a lock
- * is held, however many pages the caller asks for.
+/*
+ * Pages worked on at a time: bounds what is on the stack and how long a lock is
+ * held, however many pages the caller asks for.
  */
 #define DMIRROR_BATCH		32
 
@@ -56,7 +57,7 @@ struct dmirror_device {
 
 /**
  * struct dmirror_chunk - a range of device pages, added and removed as a whole
- * @pagemap: tells the kernel about the range; every page points to it
+ * @pgmap: tells the kernel about the range; every page points to it
  * @device: whose memory this is
  * @list: in dmirror_device.chunks
  * @free: free pages, linked through page->zone_device_data, last in first out
@@ -67,7 +68,7 @@ struct dmirror_device {
  * rest does not change.
  */
 struct dmirror_chunk {
-	struct dev_pagemap pagemap;
+	struct dev_pagemap pgmap;
 	struct dmirror_device *device;
 	struct list_head list;
 	struct page *free;
@@ -81,10 +82,12 @@ struct dmirror_chunk {
  * @notifier: tells of every change in the address space, for as long as the
  *	file is open. It names the mm; the mm may be dying, so whoever works in
  *	it takes a reference first (mmget_not_zero()).
- * @pt: the device's page table: page number to what dmirror_pte_*() know
- * @mutex: protects @pt and keeps the pages in it from going away. Taken inside
- *	mmap_lock (the notifier is called with it), so mmap_lock is never taken
- *	inside it; no page is allocated and no user memory touched under it.
+ * @page_table: the device's page table: page number to what dmirror_pte_*()
+ *	know
+ * @mutex: protects @page_table and keeps the pages in it from going away. Taken
+ *	inside mmap_lock (the notifier is called with it), so mmap_lock is never
+ *	taken inside it; no page is allocated and no user memory touched under
+ *	it.
  *
  * A child that inherits the file keeps acting on the address space of the
  * process that opened it.
@@ -92,7 +95,7 @@ struct dmirror_chunk {
 struct dmirror {
 	struct dmirror_device *device;
 	struct mmu_interval_notifier notifier;
-	struct xarray pt;
+	struct xarray page_table;
 	struct mutex mutex;		/* see above */
 };
 

@@ -18,10 +18,11 @@
  *
  * When it returns 0 the CPU tries again, and finds the page, or faults again if
  * it could not be moved this time because somebody else was about to. No memory
- * ends in VM_FAULT_OOM. VM_FAULT_SIGBUS would mean that the mapping is of a kind
- * that holds no device pages.
+ * ends in VM_FAULT_OOM. VM_FAULT_SIGBUS would mean that the mapping is of a
+ * kind that holds no device pages.
  *
- * The device page itself is freed last, when do_swap_page() drops its reference.
+ * The device page itself is freed last, when do_swap_page() drops its
+ * reference.
  */
 #include "dmirror.h"
 

@@ -44,7 +44,7 @@ static int dmirror_open(struct inode *inode, struct file *file)
 	dmirror->device = container_of(file->private_data,
 				       struct dmirror_device, misc);
 	mutex_init(&dmirror->mutex);
-	xa_init(&dmirror->pt);
+	xa_init(&dmirror->page_table);
 
 	/* The whole address space, whatever is going to be mapped there. */
 	ret = mmu_interval_notifier_insert(&dmirror->notifier, current->mm, 0,
@@ -65,7 +65,7 @@ static int dmirror_close(struct inode *inode, struct file *file)
 
 	/* Waits for a running callback; none comes after. */
 	mmu_interval_notifier_remove(&dmirror->notifier);
-	xa_destroy(&dmirror->pt);
+	xa_destroy(&dmirror->page_table);
 	kfree(dmirror);
 	return 0;
 }

@@ -2,10 +2,10 @@
 /**
  * DOC: Mirror: the device follows the CPU's page table
  *
- * The device of this driver has a page table of its own, dmirror.pt, and works
- * with the same addresses as the process. An entry holds a PFN and says whether
- * the device may write there. READ and WRITE copy through these entries, page
- * by page; where one is missing the device has a page fault.
+ * The device of this driver has a page table of its own, dmirror.page_table,
+ * and works with the same addresses as the process. An entry holds a PFN and
+ * says whether the device may write there. READ and WRITE copy through these
+ * entries, page by page; where one is missing the device has a page fault.
  *
  * dmirror_fault() serves it. hmm_range_fault() walks the CPU's page table,
  * faults in on behalf of the device what is not there, and reports one PFN for
@@ -62,6 +62,11 @@ static unsigned long dmirror_pte_make(unsigned long hmm_pfn)
 	return pte;
 }
 
+static void *dmirror_pte_get(struct dmirror *dmirror, unsigned long addr)
+{
+	return xa_load(&dmirror->page_table, addr >> PAGE_SHIFT);
+}
+
 static bool dmirror_pte_allows(const void *entry, unsigned long need)
 {
 	return xa_is_value(entry) && (xa_to_value(entry) & need) == need;
@@ -83,10 +88,10 @@ static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
 		return false;
 
 	mmu_interval_set_seq(notifier, seq);
-	xa_for_each_range(&dmirror->pt, index, entry,
+	xa_for_each_range(&dmirror->page_table, index, entry,
 			  range->start >> PAGE_SHIFT,
 			  (range->end - 1) >> PAGE_SHIFT) {
-		xa_erase(&dmirror->pt, index);
+		xa_erase(&dmirror->page_table, index);
 		if (mmu_notifier_range_blockable(range))
 			cond_resched();
 	}
@@ -166,7 +171,8 @@ static int dmirror_store(struct dmirror *dmirror, struct hmm_range *range,
 			return -EAGAIN;
 
 		/* The notifier takes the mutex in reclaim: do not wait for it. */
-		old = xa_store(&dmirror->pt, range->start >> PAGE_SHIFT,
+		old = xa_store(&dmirror->page_table,
+			       range->start >> PAGE_SHIFT,
 			       xa_mk_value(pte), GFP_ATOMIC);
 		if (xa_is_err(old))
 			return xa_err(old);
@@ -227,8 +233,7 @@ static unsigned long dmirror_first_missing(struct dmirror *dmirror,
 					   unsigned long need)
 {
 	while (start < end && !fatal_signal_pending(current) &&
-	       dmirror_pte_allows(xa_load(&dmirror->pt, start >> PAGE_SHIFT),
-				  need)) {
+	       dmirror_pte_allows(dmirror_pte_get(dmirror, start), need)) {
 		start += PAGE_SIZE;
 		cond_resched();
 	}
@@ -243,7 +248,7 @@ static unsigned long dmirror_copy_present(struct dmirror *dmirror,
 {
 	mutex_lock(&dmirror->mutex);
 	for (; start < end; start += PAGE_SIZE, buffer += PAGE_SIZE) {
-		void *entry = xa_load(&dmirror->pt, start >> PAGE_SHIFT);
+		void *entry = dmirror_pte_get(dmirror, start);
 		struct page *page, *data;
 
 		if (!dmirror_pte_allows(entry, need))

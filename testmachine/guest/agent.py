@@ -139,10 +139,10 @@ def warm_up() -> None:
     os.environ["MPLCONFIGDIR"] = "/run/matplotlib"
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads do not survive the fork
     for name in rehearse():
-        if name == "matplotlib_inline.backend_inline":
-            continue  # it looks for the running kernel when it is imported
         with suppress(ImportError):  # sys.modules has names that are made and not imported
             importlib.import_module(name)
+    # it ties itself to the running kernel when it is imported: the kernel is to do that
+    sys.modules.pop("matplotlib_inline.backend_inline", None)
     figure = sys.modules["matplotlib.figure"].Figure()
     figure.subplots().plot([0, 1], label="x")
     for form in ("png", "svg"):

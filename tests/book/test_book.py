@@ -23,6 +23,7 @@ MACHINE_PATH = re.compile(r"(?<![\w./~-])/(?:home|work|root|tmp|builds?|github|_
 """Where a clone or a scratch file of one machine lies. Pages must not depend on who built them."""
 
 FILE_NAME = re.compile(r"\.\w{3,4}$")
+"""What a picture without alternative text gets; one of matplotlib's gets <Figure size ...>."""
 
 by_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -89,7 +90,7 @@ def test_every_picture_says_what_it_shows() -> None:
     for page in pages():
         for image in soup(page).select("img"):
             alt = str(image.get("alt") or "").strip()
-            if len(alt) < 10 or FILE_NAME.search(alt):
+            if len(alt) < 10 or alt.startswith("<") or FILE_NAME.search(alt):
                 silent.append(f"{name(page)}: {image.get('src')}: alt is {alt!r}")
     assert silent == []
 

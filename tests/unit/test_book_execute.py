@@ -138,6 +138,15 @@ def test_an_svg_stays_and_its_png_goes() -> None:
         execute.normal_form(page)
 
 
+def test_the_words_of_a_figure_become_the_text_of_its_picture() -> None:
+    page = notebook("figure")
+    page.cells[0].execution_count = 1
+    page.cells[0].outputs = [
+        output("execute_result", data={"image/svg+xml": "<svg/>", "text/plain": "A line."})
+    ]
+    assert execute.normal_form(page).cells[0].metadata == {"mystnb": {"image": {"alt": "A line."}}}
+
+
 def test_an_exception_names_the_cell_and_brings_its_traceback(tmp_path: Path) -> None:
     page = notebook("x = 1", "# the division\nx / 0")
     with pytest.raises(execute.NotebookError) as caught:

@@ -195,9 +195,7 @@ def test_why_a_guest_ended() -> None:
     assert "status 1" in machine.explain_end("", hardware, 1)
 
 
-def test_module_sources_leave_out_built_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_module_sources_leave_out_built_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("Kbuild", "a.c", "a.mod.c", "a.o", "b.h"):
         (tmp_path / name).write_text("")
     assert [path.name for path in module.sources(tmp_path)] == ["Kbuild", "a.c", "b.h"]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Figures are the same bytes each time, say what they show, and are well-formed SVG."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hmmkit.figures import SKY, Svg, call_graph, outcome_grid
+from hmmkit.outcome import Outcome
+from hmmkit.trace import Call, CallTree
+
+SVG = "{http://www.w3.org/2000/svg}"
+TREE = CallTree((Call("top", (Call("left", (Call("leaf"),)), Call("right"))), Call("alone")))
+GROUPS = {"top": "kernel", "left": "driver", "right": "driver", "leaf": "kernel", "alone": "kernel"}
+
+
+def graph() -> Svg:
+    """A small call graph."""
+    return call_graph("A title", TREE, GROUPS)
+
+
+def grid() -> Svg:
+    """A grid of two rows and two columns with both kinds of outcome."""
+    refused, moved = Outcome(-22, 0, "because", None), Outcome(0, 1, "", None)
+    cells = {("none", "a"): refused, ("none", "b"): refused, ("read", "a"): moved, ("read", "b"): moved}
+    return outcome_grid("A grid", ["none", "read"], ["a", "b"], cells)
+
+
+figures = pytest.mark.parametrize("draw", [graph, grid])
+
+
+@figures
+def test_the_same_results_give_the_same_bytes(draw: Callable[[], Svg]) -> None:
+    assert draw().svg == draw().svg
+
+
+def test_another_process_gives_the_same_bytes() -> None:
+    program = "from tests.unit.test_hmmkit_figures import graph; print(graph().svg, end='')"
+    repository = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "SOURCE_DATE_EPOCH": "1"}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program], cwd=repository, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == graph().svg, done.stderr
+
+
+@figures
+def test_no_date_and_no_metadata(draw: Callable[[], Svg]) -> None:
+    svg = draw().svg
+    assert not re.search(r"\d{4}-\d\d-\d\d|metadata|matplotlib", svg, re.IGNORECASE)
+
+
+@figures
+def test_the_picture_speaks_for_itself(draw: Callable[[], Svg]) -> None:
+    figure: Svg = draw()
+    root = ElementTree.fromstring(figure.svg)
+    assert root.tag == f"{SVG}svg"
+    assert root.get("role") == "img"
+    assert root.get("aria-label") == figure.alt == repr(figure)
+    described = root.find(f"{SVG}desc")
+    assert described is not None and described.text == figure.alt
+    titled = root.find(f"{SVG}title")
+    assert titled is not None and titled.text and figure.alt.startswith(titled.text)
+
+
+def test_every_call_is_drawn_as_text_and_told_in_words() -> None:
+    figure = graph()
+    root = ElementTree.fromstring(figure.svg)
+    drawn = [element.text for element in root.iter(f"{SVG}text")]
+    assert drawn == ["kernel", "driver", "top", "left", "leaf", "right", "alone"]
+    assert figure.alt == ("A title. top calls left, then right. left calls leaf. alone is called.")
+
+
+def test_every_outcome_is_drawn_in_its_place() -> None:
+    figure = grid()
+    drawn = [element.text for element in ElementTree.fromstring(figure.svg).iter(f"{SVG}text")]
+    assert drawn[:2] == ["a", "b"]
+    assert drawn.count("refused, -22") == drawn.count("moved 1 page, 0") == 2
+    assert figure.svg.count(SKY) == 2
+    assert "none, a: refused, -22." in figure.alt
+
+
+def test_a_function_without_a_group_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        call_graph("x", TREE, {"top": "kernel"})
+
+
+def test_markup_in_a_title_is_escaped() -> None:
+    figure = call_graph('a < b & "c"', TREE, GROUPS)
+    assert ElementTree.fromstring(figure.svg).find(f"{SVG}title").text == 'a < b & "c"'  # type: ignore[union-attr]
+
+
+def test_a_notebook_gets_picture_and_words() -> None:
+    from IPython.core.formatters import DisplayFormatter
+
+    data, _ = DisplayFormatter().format(graph())  # type: ignore[no-untyped-call]
+    assert set(data) == {"image/svg+xml", "text/plain"}
