@@ -12,14 +12,14 @@ export KERNEL_SRC
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PYTHON := .venv/bin/python
 MACHINE := $(PYTHON) -m testmachine
-NBVAL := $(PYTHON) -m pytest --nbval notebooks
 
 .PHONY: help
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: book
-book: machine ## run every notebook live, rewrite the outputs, render _build/html
+book: .venv/ready host ## run every notebook live, rewrite the outputs, render _build/html
+	$(MACHINE) build
 	$(PYTHON) book/execute.py
 	$(MAKE) html
 
@@ -38,7 +38,8 @@ test: machines html ## unit tests, tests in the machine, the kernel's own suite,
 	$(PYTHON) -m pytest --nbval tests/unit tests/host tests/book notebooks
 
 .PHONY: lab
-lab: machine ## JupyterLab; its kernel list offers the test machine
+lab: .venv/ready host ## JupyterLab; its kernel list offers the test machine
+	$(MACHINE) build
 	$(PYTHON) -m jupyterlab notebooks
 
 .PHONY: module

@@ -138,7 +138,7 @@ class Device:
 
     def release(self) -> None:
         """Bring back every page that is on this device, and free the device's chunks."""
-        command = Command()
+        command = Command(npages=1)  # not used, and still checked
         try:
             fcntl.ioctl(self._fd, Request.RELEASE, command)
         except OSError as error:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     def add(name: str, help: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help, description=help)
         command.add_argument(
-            "--kernel", default=os.environ.get("KERNEL") or DEFAULT, metavar="SERIES",
+            "--kernel", default=DEFAULT, metavar="SERIES",
             help=f"kernel series (default {DEFAULT}; KERNEL_SRC=DIR takes any tree)",
         )  # fmt: skip
         return command

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from hmmkit import module
 from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
 from hmmkit.device import Device
 from hmmkit.errors import (
@@ -26,6 +27,7 @@ from hmmkit.faults import minor_faults
 from hmmkit.iomem import device_chunks, system_ram
 from hmmkit.outcome import attempt
 from hmmkit.pagemap import SwapTypes, describe, page_entries
+from hmmkit.trace import PAGE_FAULT, trace_calls
 
 
 @pytest.fixture
@@ -100,9 +102,8 @@ def test_protection_decides_and_population_does_not(
             assert page_entries(buffer)[0].swap_type is not None
 
 
-@pytest.mark.parametrize("npages", [0, 2])
-def test_the_live_causes_of_einval(device: Device, npages: int) -> None:
-    with Buffer(2, touched=True) as buffer:
+def test_the_live_causes_of_einval(device: Device) -> None:
+    with Buffer(touched=True) as buffer:
         wrong = {
             PageRun(buffer.address, 0): Cause.ZERO_PAGES,
             PageRun(buffer.address + 1, 1): Cause.UNALIGNED,
@@ -116,8 +117,8 @@ def test_the_live_causes_of_einval(device: Device, npages: int) -> None:
                 assert (caught.value.errno, caught.value.cause) == (errno.EINVAL, cause)
 
 
-def test_a_closed_process_map_is_not_blamed(device: Device) -> None:
-    """Readable memory of a kind that migrate_vma_setup refuses: the vvar page of the kernel."""
+def test_readable_memory_of_a_special_kind_is_told_from_unreadable(device: Device) -> None:
+    """The vvar pages of the kernel are readable, and migrate_vma_setup refuses them."""
     line = next(line for line in Path("/proc/self/maps").read_text().splitlines() if "[vvar]" in line)
     start = int(line.split("-")[0], 16)
     with pytest.raises(InvalidRequest) as caught:
@@ -211,23 +212,23 @@ def test_a_touch_is_one_minor_fault_and_an_ioctl_none(device: Device) -> None:
     assert (by_touch, by_ioctl) == ([1] * 16, 0)
 
 
-def test_without_root_each_view_says_so() -> None:
-    from hmmkit.kmsg import KernelLog
-    from hmmkit.module import verified_copies
-    from hmmkit.trace import PAGE_FAULT, trace_calls
+def set_parameter() -> None:
+    """Change a module parameter and back."""
+    with module.verified_copies():
+        pass
 
-    def set_parameter() -> None:
-        with verified_copies():
-            pass
 
-    for view in (Device, device_chunks, KernelLog, set_parameter, lambda: trace_calls(int, PAGE_FAULT)):
-        with as_nobody(), pytest.raises(NeedRoot, match="root"):
-            view()
+@pytest.mark.parametrize(
+    "view",
+    [Device, device_chunks, set_parameter, lambda: trace_calls(int, PAGE_FAULT)],
+    ids=["device", "iomem", "parameter", "trace"],
+)
+def test_without_root_each_view_says_so(view: Callable[[], object]) -> None:
+    with as_nobody(), pytest.raises(NeedRoot, match="root"):
+        view()
 
 
 def test_an_unloaded_module_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from hmmkit import module
-
     monkeypatch.setattr(module, "PARAMETERS", tmp_path)
     with pytest.raises(ModuleProblem, match="modprobe"), module.verified_copies():
         pass
