@@ -185,7 +185,7 @@ def trace_calls(action: Callable[[], object], roots: Collection[str]) -> CallTre
     """
     if not TRACEFS.is_dir():
         raise NoTracing(errno.ENOENT, f"this kernel has no tracefs: there is no {TRACEFS}")
-    if not os.access(TRACEFS, os.R_OK):
+    if not os.access(TRACEFS, os.R_OK, effective_ids=True):
         raise NeedRoot(errno.EACCES, f"{TRACEFS} is for root only: run as root")
     if not (TRACEFS / "current_tracer").exists():
         raise NoTracing(errno.ENOENT, f"mount tracefs first: mount -t tracefs none {TRACEFS}")

@@ -18,6 +18,7 @@ from pathlib import Path
 from testmachine.errors import HostError
 
 GIB = 1 << 30
+COMPLETE = ".complete"  # the file that makes a directory a built artefact
 
 
 def cache_dir() -> Path:
@@ -61,40 +62,48 @@ def need_space(gib: float, what: str) -> None:
         )
 
 
+def is_built(directory: Path) -> bool:
+    """Whether an artefact is there and whole."""
+    return (directory / COMPLETE).is_file()
+
+
 @contextmanager
 def building(directory: Path) -> Iterator[Path | None]:
-    """Build ``directory`` once, whoever asks and however many ask at a time.
+    """Build the artefact ``directory`` once, whoever asks and however many ask at a time.
 
-    Yields None if it is there already; else an empty ``<directory>.partial`` which becomes
-    ``directory`` if the block ends without an exception. A partial one left by a killed builder
-    is removed by the next.
+    Yields None if it is there already; else the empty directory, which counts as built when the
+    block has ended without an exception. It is built where it stays, since kernel builds remember
+    their path. What a killed builder left is removed by the next.
     """
-    if directory.is_dir():
-        yield None
-        return
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with (directory.parent / f"{directory.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if directory.is_dir():  # somebody else built it while we waited
-            yield None
-            return
-        partial = directory.parent / f"{directory.name}.partial"
-        if partial.exists():
-            shutil.rmtree(partial)
-        partial.mkdir()
-        yield partial
-        partial.rename(directory)
+    if not is_built(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with _lock_file(directory).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not is_built(directory):  # nobody else built it while we waited
+                if directory.exists():
+                    shutil.rmtree(directory)
+                directory.mkdir()
+                yield directory
+                (directory / COMPLETE).touch()
+                return
+    os.utime(directory)  # sweep() goes by the last use
+    yield None
 
 
 def sweep(directory: Path, keep: int) -> None:
-    """Remove all but the ``keep`` most recently used artefacts of ``directory``, and dead partials."""
+    """Remove all but the ``keep`` most recently used artefacts of ``directory``, and broken ones."""
     entries = [entry for entry in directory.iterdir() if entry.is_dir()]
-    built = [entry for entry in entries if entry.suffix != ".partial"]
-    built.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
-    for entry in built[keep:]:
+    whole = [entry for entry in entries if is_built(entry)]
+    whole.sort(key=lambda entry: entry.stat().st_mtime, reverse=True)
+    for entry in whole[keep:]:
+        (entry / COMPLETE).unlink(missing_ok=True)  # first, so that nobody finds half of it
         shutil.rmtree(entry, ignore_errors=True)
-    for entry in entries:
-        if entry.suffix == ".partial":
-            with entry.with_suffix(".lock").open("w") as lock, suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else somebody is building it
+    for entry in set(entries) - set(whole):
+        with _lock_file(entry).open("w") as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # else somebody is building it
+            if not is_built(entry):
                 shutil.rmtree(entry, ignore_errors=True)
+
+
+def _lock_file(directory: Path) -> Path:
+    return directory.parent / f"{directory.name}.lock"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testmachine import series as series_table
-from testmachine.cache import building, cache_dir, digest, need_space, sweep
+from testmachine.cache import building, cache_dir, digest, is_built, need_space, sweep
 from testmachine.errors import BadInput, BuildError, HostError, NotBuilt
 from testmachine.progress import Progress, run_logged
-from testmachine.source import fetch
+from testmachine.source import fetch, fetched
 
 FRAGMENT = Path(__file__).with_name("machine.config")
 BUILD_GIB = 1.5
@@ -152,15 +152,15 @@ def get(name: str, *, build_it: bool = True) -> Kernel:
     series = series_table.find(name)
     options = "\n".join(options_for(series.name, FRAGMENT.read_text()))
     if not build_it:
-        built = _built_source(series.name)
-        if built is None:
+        have = fetched(series.name)
+        if have is None:
             raise NotBuilt(_how_to_build(series.name))
-        source = built
+        source = have
     else:
         source = fetch(series)
     key = digest(source.parent.name, options, compiler())
     directory = cache_dir() / "kernels" / f"{series.name}-{key}"
-    if not build_it and not directory.is_dir():
+    if not build_it and not is_built(directory):
         raise NotBuilt(_how_to_build(series.name))
     with building(directory) as partial:
         if partial is not None:
@@ -172,13 +172,7 @@ def get(name: str, *, build_it: bool = True) -> Kernel:
             _compile(source, partial, series.name, series.build_steps, log)
             _prune(partial)
             sweep(directory.parent, keep=KEPT)
-    os.utime(directory)
     return Kernel(series.name, directory, source)
-
-
-def _built_source(name: str) -> Path | None:
-    have = sorted((cache_dir() / "sources").glob(f"linux-source-{name}_*/linux-source-{name}"))
-    return have[-1] if have else None
 
 
 def _how_to_build(name: str) -> str:

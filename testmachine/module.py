@@ -69,7 +69,6 @@ def get(kernel: Kernel) -> Path:
             shutil.rmtree(build)
             progress.finish()
             sweep(directory.parent, keep=KEPT)
-    os.utime(directory)
     libraries = list((directory / "lib" / "modules").iterdir())
     if len(libraries) != 1:
         raise BuildError(f"{directory} should hold one kernel release: remove it and build again")

@@ -8,7 +8,6 @@ standard library, the shared objects both need, and busybox. So what `pip instal
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from testmachine.cache import building, cache_dir, digest, file_digest, need_space, sweep
+from testmachine.cache import building, cache_dir, digest, file_digest, is_built, need_space, sweep
 from testmachine.errors import BuildError, HostError, NotBuilt
 from testmachine.progress import Progress, run_logged
 
@@ -179,7 +178,7 @@ def get(*, build_it: bool = True) -> Root:
     if sys.prefix == sys.base_prefix:
         raise HostError("not in the project's virtual environment: use .venv/bin/python (make makes it)")
     directory = cache_dir() / "roots" / _key()
-    if not build_it and not directory.is_dir():
+    if not build_it and not is_built(directory):
         raise NotBuilt("the machine's root is not packed, or .venv has changed since: run  make machine")
     with building(directory) as partial:
         if partial is not None:
@@ -203,5 +202,4 @@ def get(*, build_it: bool = True) -> Root:
             shutil.rmtree(partial / "initramfs-tree")
             progress.finish()
             sweep(directory.parent, keep=3)
-    os.utime(directory)  # sweep() keeps what was used last
     return Root(directory / "root.squashfs", directory / "initramfs")

@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from testmachine.cache import building, cache_dir, need_space
+from testmachine.cache import building, cache_dir, is_built, need_space
 from testmachine.errors import BuildError, HostError
 from testmachine.progress import Progress, run_logged
 from testmachine.series import SERIES, Series
@@ -173,12 +173,18 @@ def archive_series() -> list[str]:
     )
 
 
+def fetched(name: str) -> Path | None:
+    """The source tree of a series if it was fetched before, else None."""
+    trees = sorted((cache_dir() / "sources").glob(f"linux-source-{name}_*/linux-source-{name}"))
+    return next((tree for tree in reversed(trees) if is_built(tree.parent)), None)
+
+
 def fetch(series: Series) -> Path:
     """The unpacked source tree of a series, downloaded once; its parent is named by the version."""
     sources = cache_dir() / "sources"
-    have = sorted(sources.glob(f"linux-source-{series.name}_*/linux-source-{series.name}"))
+    have = fetched(series.name)
     if have:
-        return have[-1]
+        return have
     need_space(SOURCE_GIB + 0.5, f"the source of Linux {series.name}")
     package = f"linux-source-{series.name}"
     apt = PrivateApt(series.suites)

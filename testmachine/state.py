@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 
 from testmachine import qemu
@@ -46,7 +45,6 @@ def get(setup: Setup) -> Path:
             asyncio.run(_save(setup, partial / "state"))
             progress.finish()
             sweep(path.parent.parent, keep=KEPT)
-    os.utime(path.parent)
     return path
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from testmachine.cache import cache_dir
+from testmachine.cache import cache_dir, is_built
 
 Launch = Callable[..., "subprocess.CompletedProcess[str]"]  # the fixture `testmachine`
 
@@ -55,5 +55,5 @@ def machines() -> set[int]:
 
 def files_left(temporary: Path) -> set[Path]:
     """What a launcher that ran with TMPDIR=``temporary`` left there, and half-built artefacts."""
-    partials = [path for name in ("states", "modules") for path in (cache_dir() / name).glob("*.partial")]
-    return {*temporary.iterdir(), *partials}
+    artefacts = [path for name in ("states", "modules") for path in (cache_dir() / name).iterdir()]
+    return {*temporary.iterdir(), *(path for path in artefacts if path.is_dir() and not is_built(path))}

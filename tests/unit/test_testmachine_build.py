@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,27 +133,26 @@ def test_no_qemu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_building_is_all_or_nothing(tmp_path: Path) -> None:
     target = tmp_path / "things" / "key"
-    with pytest.raises(ZeroDivisionError), cache.building(target) as partial:
-        assert partial is not None
-        (partial / "half").write_text("")
+    with pytest.raises(ZeroDivisionError), cache.building(target) as directory:
+        assert directory == target
+        (directory / "half").write_text("")
         _ = 1 / 0
-    assert not target.exists()
-    with cache.building(target) as partial:
-        assert partial is not None
-        assert list(partial.iterdir()) == [], "what the failed build left is gone"
-        (partial / "whole").write_text("")
-    assert (target / "whole").exists()
-    with cache.building(target) as partial:
-        assert partial is None, "it is built once"
+    assert not cache.is_built(target)
+    with cache.building(target) as directory:
+        assert directory is not None
+        assert list(directory.iterdir()) == [], "what the failed build left is gone"
+        (directory / "whole").write_text("")
+    assert cache.is_built(target)
+    with cache.building(target) as directory:
+        assert directory is None, "it is built once"
 
 
 def test_sweep_keeps_the_last_used(tmp_path: Path) -> None:
-    import os
-
     for age, name in enumerate(["new", "middle", "old"]):
-        (tmp_path / name).mkdir()
+        with cache.building(tmp_path / name):
+            pass
         os.utime(tmp_path / name, (1000 - age, 1000 - age))
-    (tmp_path / "dead.partial").mkdir()
+    (tmp_path / "broken").mkdir()
     cache.sweep(tmp_path, keep=2)
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["middle", "new"]
 
