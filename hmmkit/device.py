@@ -12,7 +12,6 @@ import errno
 import fcntl
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 from hmmkit.buffer import PAGE_SIZE, Pages
@@ -85,9 +84,7 @@ class Device:
     """
 
     def __init__(self, index: int = 0) -> None:
-        node = DEVICE_NODE.format(index=index)
-        self.name = Path(node).name
-        self._fd = _open(node)
+        self._fd = _open(DEVICE_NODE.format(index=index))
 
     def __enter__(self) -> Device:
         return self

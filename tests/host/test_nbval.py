@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,9 +57,9 @@ def test_a_module_that_skips_the_copy_fails(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "module", broken)
     source = broken / "migrate.c"
     good = source.read_text()
-    lines = [line for line in good.splitlines(keepends=True) if "copy_highpage(" not in line]
-    assert "".join(lines) != good, "migrate.c has no copy_highpage() to leave out"
-    source.write_text("".join(lines))
+    without = re.sub(r"copy_highpage\(\w+, \w+\);", ";", good)
+    assert without != good, "migrate.c has no copy_highpage() to leave out"
+    source.write_text(without)
     assert module.sources(broken), "no sources were copied"
     done = nbval(REPOSITORY / "notebooks" / "05-device-private-migration.ipynb", HMM_MODULE=str(broken))
     assert done.returncode == 1, done.stdout + done.stderr
