@@ -71,17 +71,17 @@ def test_interrupt_restart_shutdown() -> None:
         assert reply["content"]["status"] == "error"
         assert reply["content"]["ename"] == "KeyboardInterrupt"
 
-        execute(client, "x = 1; open('/root/mark', 'w').close()")
+        execute(client, "x = 1; open('/var/tmp/mark', 'w').close()")
         manager.restart_kernel()
         client.wait_for_ready(timeout=90)
-        _, outputs = execute(client, "import os; print('x' in globals(), os.path.exists('/root/mark'))")
+        _, outputs = execute(client, "import os; print('x' in globals(), os.path.exists('/var/tmp/mark'))")
         assert text_of(outputs) == "False False\n", "a restart is a fresh machine"
 
 
 def test_two_at_a_time_do_not_know_each_other() -> None:
     with running() as (_, one), running() as (_, two):
-        execute(one, "open('/root/mark', 'w').close()")
-        _, outputs = execute(two, "import os; print(os.path.exists('/root/mark'))")
+        execute(one, "open('/var/tmp/mark', 'w').close()")
+        _, outputs = execute(two, "import os; print(os.path.exists('/var/tmp/mark'))")
         assert text_of(outputs) == "False\n"
 
 

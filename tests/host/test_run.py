@@ -44,7 +44,7 @@ def test_repository_is_there_and_read_only(testmachine: Launch, writable: Path) 
 
 
 def test_every_machine_is_fresh(testmachine: Launch) -> None:
-    script = "cat /root/mark 2>/dev/null; echo old > /root/mark; cat /proc/sys/kernel/random/uuid"
+    script = "cat /var/tmp/mark 2>/dev/null; echo old > /var/tmp/mark; cat /proc/sys/kernel/random/uuid"
     first, second = (testmachine("run", "--", "sh", "-c", script).stdout for _ in range(2))
     assert "old" not in first + second
     assert first != second, "two machines from one state have the same random numbers"
