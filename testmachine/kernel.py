@@ -107,7 +107,7 @@ def _compile(source: Path, build: Path, name: str, steps: int, log: Path) -> Non
 
 
 def _prune(build: Path) -> None:
-    """Drop the object files: modules are built without them, and they are two thirds of it all."""
+    """Drop the object files: modules are built without them."""
     kept = (build / "scripts", build / "tools")
     for suffix in ("*.o", "*.a", ".*.cmd"):
         for path in build.rglob(suffix):

@@ -20,8 +20,8 @@ from testmachine.series import SERIES, Series
 
 SOURCE_GIB = 1.5  # one unpacked tree, less what UNPACKED_WITHOUT leaves out
 
-# Other architectures and drivers no machine of ours has: nine tenths of the files. Kconfig and
-# Makefiles stay, since the rest refers to them.
+# Other architectures and drivers no machine of ours has. Kconfig and Makefiles stay, since the rest
+# refers to them.
 UNPACKED_WITHOUT = tuple(
     f"{directory}/*.{suffix}"
     for directory in (
