@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 # The kernel series of the machine; KERNEL_SRC=DIR takes any unpacked tree instead.
 KERNEL ?= 6.12
+# VARIANT=debug: a kernel with KASAN, lockdep and the other checkers.
+VARIANT ?= default
 export KERNEL_SRC
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -48,7 +50,7 @@ module: ## the module against any kernel build tree: make module KDIR=...
 
 .PHONY: selftests
 selftests: machine ## the kernel tree's own hmm-tests against our module
-	$(PYTHON) -m tests.kernel_suite --kernel $(KERNEL)
+	$(PYTHON) -m tests.kernel_suite --kernel $(KERNEL) --variant $(VARIANT)
 
 .PHONY: bench
 bench: machine ## from the launch of a notebook to its first figure, beside a cold boot
@@ -67,7 +69,7 @@ doctor: .venv/ready ## what this host has and lacks
 
 .PHONY: machine
 machine: .venv/ready host ## the test machine of one series (KERNEL=), and its kernelspec
-	$(MACHINE) build --kernel $(KERNEL)
+	$(MACHINE) build --kernel $(KERNEL) --variant $(VARIANT)
 
 .PHONY: machines
 machines: .venv/ready host ## the test machines of all series

@@ -11,7 +11,7 @@ from pathlib import Path
 from testmachine import doctor, jupyter, qemu, session, state
 from testmachine.errors import BadInput, MachineDied, TestMachineError
 from testmachine.machine import REPOSITORY
-from testmachine.series import DEFAULT
+from testmachine.series import DEFAULT, VARIANTS
 
 FAILED = 125  # our own failure, as against the command's: the status env(1) and docker use
 
@@ -30,6 +30,11 @@ def parser() -> argparse.ArgumentParser:
             "--kernel", default=DEFAULT, metavar="SERIES",
             help=f"kernel series (default {DEFAULT}; KERNEL_SRC=DIR takes any tree)",
         )  # fmt: skip
+        if name in ("run", "shell", "build"):
+            command.add_argument(
+                "--variant", choices=VARIANTS, default="default",
+                help="debug: a kernel with KASAN, lockdep and the other checkers",
+            )  # fmt: skip
         return command
 
     run = add("run", "run one command; its output streams and exit status are ours")
@@ -57,8 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "kernel":
             return jupyter.serve(options.kernel, options.connection_file)
         if options.command == "build":
-            setup = session.prepare(options.kernel)
+            setup = session.prepare(options.kernel, variant=options.variant)
             state.get(setup)
+            if options.variant != "default":
+                return 0  # notebooks run in the default one
             for name in jupyter.install(setup.kernel.series):
                 print(f"kernelspec {name} is installed", file=sys.stderr)
             return 0
@@ -66,11 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not cwd.is_relative_to(REPOSITORY):
             raise BadInput(f"{cwd} is not in the machine: only {REPOSITORY} is mounted there")
         if options.command == "shell":
-            return session.shell(session.prepare(options.kernel), cwd)
-        if options.memory < 256:
-            raise BadInput(f"--memory {options.memory}: the guest needs 256 MiB at least")
+            return session.shell(session.prepare(options.kernel, variant=options.variant), cwd)
+        if options.memory < qemu.RESERVED_AT:
+            raise BadInput(f"--memory {options.memory}: the guest needs {qemu.RESERVED_AT} MiB at least")
         hardware = qemu.Hardware(memory=options.memory)
-        setup = session.prepare(options.kernel, hardware, load_module=not options.no_module)
+        setup = session.prepare(
+            options.kernel, hardware, variant=options.variant, load_module=not options.no_module
+        )
         if setup.accelerator == "tcg":
             print(f"testmachine: {qemu.accelerator(setup.kernel).why}", file=sys.stderr)
         return session.run(setup, options.argv, cwd)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Configures and builds the machine's kernel: tinyconfig and the options of machine.config."""
+"""Configures and builds the machine's kernel: tinyconfig, machine.config and the variant's options."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from testmachine.progress import Progress, run_logged
 from testmachine.source import fetch, fetched
 
 FRAGMENT = Path(__file__).with_name("machine.config")
+DEBUG_FRAGMENT = Path(__file__).with_name("debug.config")  # on top of it, for the debug variant
 BUILD_GIB = 1.5
 KEPT = 8  # builds, the least recently used goes first
 
@@ -28,6 +29,12 @@ class Kernel:
     series: str
     build: Path
     source: Path
+    variant: str = "default"
+
+    @property
+    def name(self) -> str:
+        """The series, and the variant if it is not the default: "6.12", "6.12-debug"."""
+        return _name(self.series, self.variant)
 
     @property
     def image(self) -> Path:
@@ -38,6 +45,16 @@ class Kernel:
     def release(self) -> str:
         """What ``uname -r`` says in the machine."""
         return (self.build / "include" / "config" / "kernel.release").read_text().strip()
+
+
+def _name(series: str, variant: str) -> str:
+    return series if variant == "default" else f"{series}-{variant}"
+
+
+def fragment(variant: str) -> str:
+    """The options asked for, as text."""
+    text = FRAGMENT.read_text()
+    return text + DEBUG_FRAGMENT.read_text() if variant == "debug" else text
 
 
 def options_for(series: str, fragment: str) -> list[str]:
@@ -54,7 +71,7 @@ def options_for(series: str, fragment: str) -> list[str]:
         elif re.fullmatch(r"# CONFIG_\w+ is not set", line):
             options.append(line)
         elif line and not line.startswith("#"):
-            raise BadInput(f"machine.config: not an option: {line!r}")
+            raise BadInput(f"not an option of a kernel: {line!r}")
     return options
 
 
@@ -72,9 +89,8 @@ def not_survived(options: list[str], config: str) -> list[str]:
     return lost
 
 
-def configure(source: Path, build: Path, series: str, log: Path) -> None:
+def configure(source: Path, build: Path, series: str, options: list[str], log: Path) -> None:
     """Write ``build/.config``. BuildError names the options that did not survive."""
-    options = options_for(series, FRAGMENT.read_text())
     run_logged(["make", "-C", source, f"O={build}", "tinyconfig"], log)
     with (build / ".config").open("a") as config:
         config.write("\n".join(options) + "\n")  # the last word counts
@@ -83,7 +99,7 @@ def configure(source: Path, build: Path, series: str, log: Path) -> None:
     if lost:
         raise BuildError(
             f"Linux {series}: Kconfig dropped {', '.join(lost)}: a dependency is missing in "
-            f"{FRAGMENT.name}, or the option has another name in this series (log: {log})"
+            f"testmachine/*.config, or one has another name in this series (log: {log})"
         )
 
 
@@ -118,7 +134,7 @@ def _prune(build: Path) -> None:
     (build / "arch/x86/boot/compressed/vmlinux").unlink(missing_ok=True)
 
 
-def from_tree(tree: Path, *, compile_it: bool = True) -> Kernel:
+def from_tree(tree: Path, variant: str = "default", *, compile_it: bool = True) -> Kernel:
     """The kernel of any unpacked tree (KERNEL_SRC). make decides what has to be rebuilt."""
     if not (tree / "Kconfig").is_file():
         raise BadInput(f"KERNEL_SRC={tree} is not a kernel source tree: no Kconfig in it")
@@ -129,51 +145,55 @@ def from_tree(tree: Path, *, compile_it: bool = True) -> Kernel:
     if found is None:
         raise BadInput(f"KERNEL_SRC={tree} does not say its version, but {version!r}")
     series = found.group()
-    build = cache_dir() / "kernels" / f"tree-{digest(str(tree.resolve()))}"
+    build = cache_dir() / "kernels" / f"{_name('tree', variant)}-{digest(str(tree.resolve()))}"
     if compile_it:
         need_space(BUILD_GIB, f"building Linux {version}")
         build.mkdir(parents=True, exist_ok=True)
         log = build / "build.log"
-        configure(tree.resolve(), build, series, log)
+        configure(tree.resolve(), build, series, options_for(series, fragment(variant)), log)
         _compile(tree.resolve(), build, version, 0, log)
     elif not (build / "arch/x86/boot/bzImage").is_file():
         raise NotBuilt(f"{tree} is not built yet: run  KERNEL_SRC={tree} make machine")
-    return Kernel(series, build, tree.resolve())
+    return Kernel(series, build, tree.resolve(), variant)
 
 
-def get(name: str, *, build_it: bool = True) -> Kernel:
+def get(name: str, variant: str = "default", *, build_it: bool = True) -> Kernel:
     """The kernel of a series, or of KERNEL_SRC if that is set; built unless ``build_it`` is False.
 
     Raises BadInput for an unknown series, NotBuilt, HostError, BuildError.
     """
     tree = os.environ.get("KERNEL_SRC")
     if tree:
-        return from_tree(Path(tree), compile_it=build_it)
+        return from_tree(Path(tree), variant, compile_it=build_it)
     series = series_table.find(name)
-    options = "\n".join(options_for(series.name, FRAGMENT.read_text()))
+    options = options_for(series.name, fragment(variant))
+    full_name = _name(series.name, variant)
     if not build_it:
         have = fetched(series.name)
         if have is None:
-            raise NotBuilt(_how_to_build(series.name))
+            raise NotBuilt(_how_to_build(series.name, variant))
         source = have
     else:
         source = fetch(series)
-    key = digest(source.parent.name, options, compiler())
-    directory = cache_dir() / "kernels" / f"{series.name}-{key}"
+    key = digest(source.parent.name, "\n".join(options), compiler())
+    directory = cache_dir() / "kernels" / f"{full_name}-{key}"
     if not build_it and not is_built(directory):
-        raise NotBuilt(_how_to_build(series.name))
+        raise NotBuilt(_how_to_build(series.name, variant))
     with building(directory) as partial:
         if partial is not None:
-            need_space(BUILD_GIB, f"building Linux {series.name}")
-            log = cache_dir() / "logs" / f"kernel-{series.name}.log"
+            need_space(BUILD_GIB, f"building Linux {full_name}")
+            log = cache_dir() / "logs" / f"kernel-{full_name}.log"
             log.parent.mkdir(exist_ok=True)
             log.write_text("")
-            configure(source, partial, series.name, log)
-            _compile(source, partial, series.name, series.build_steps, log)
+            configure(source, partial, full_name, options, log)
+            _compile(source, partial, full_name, series.build_steps, log)
             _prune(partial)
             sweep(directory.parent, keep=KEPT)
-    return Kernel(series.name, directory, source)
+    return Kernel(series.name, directory, source, variant)
 
 
-def _how_to_build(name: str) -> str:
-    return f"Linux {name} is not built yet: run  make machine KERNEL={name}  (some minutes, once)"
+def _how_to_build(series: str, variant: str) -> str:
+    choice = f"KERNEL={series}" if variant == "default" else f"KERNEL={series} VARIANT={variant}"
+    return (
+        f"Linux {_name(series, variant)} is not built yet: run  make machine {choice}  (some minutes, once)"
+    )

@@ -43,10 +43,10 @@ def get(kernel: Kernel) -> Path:
     files = sources(source)
     content = [str(path.relative_to(source)) + "\0" + path.read_text() for path in files]
     key = digest(kernel.build.name, *content)
-    directory = cache_dir() / "modules" / f"{kernel.series}-{key}"
+    directory = cache_dir() / "modules" / f"{kernel.name}-{key}"
     with building(directory) as partial:
         if partial is not None:
-            log = cache_dir() / "logs" / f"module-{kernel.series}.log"
+            log = cache_dir() / "logs" / f"module-{kernel.name}.log"
             log.parent.mkdir(exist_ok=True)
             log.write_text("")
             progress = Progress(f"module for Linux {kernel.release}: building", log=log)

@@ -36,6 +36,13 @@ COMMAND_LINE = (
     "console=ttyS0 panic=-1 reboot=t oops=panic tsc=reliable no_timer_check "
     "random.trust_bootloader=on net.ifnames=0"
 )
+DEBUG_COMMAND_LINE = "page_owner=on"
+
+# RAM that the kernel leaves alone, for the two device-coherent devices. As low as it can be, so
+# that a small machine has it, too.
+RESERVED_AT = 512  # MiB from address 0
+RESERVED = 512  # MiB
+COHERENT = tuple((RESERVED_AT + part * RESERVED // 2) << 20 for part in range(2))  # addresses
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,11 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the guest sees. ``memory`` in MiB; the saved state is made for the default."""
+    """What the guest sees; the saved state is made for the default.
+
+    ``memory`` is what the guest's kernel has, in MiB, at least :data:`RESERVED_AT`; the memory it
+    leaves to the device-coherent devices comes on top.
+    """
 
     memory: int = 768
     cpus: int = 2
@@ -74,15 +85,19 @@ def arguments(
     ``sockets`` maps each of qmp, console, agent, stdin, stdout, stderr to an inherited
     descriptor's number.
     """
+    command_line = [COMMAND_LINE, f"memmap={RESERVED}M${RESERVED_AT}M"]
+    if kernel.variant == "debug":
+        command_line.append(DEBUG_COMMAND_LINE)
+    command_line.append(hardware.extra_command_line)
     argv = [
         BINARY, "-name", "hmm-testmachine", "-nodefaults", "-no-user-config", "-no-reboot",
         "-display", "none",
         "-machine", "q35,usb=off,vmport=off,graphics=off,hpet=off",
         "-accel", ACCELERATOR_OPTIONS[accelerator],
         "-cpu", CPU_BY_ACCELERATOR[accelerator],
-        "-smp", str(hardware.cpus), "-m", f"{hardware.memory}M",
+        "-smp", str(hardware.cpus), "-m", f"{hardware.memory + RESERVED}M",
         "-kernel", str(kernel.image), "-initrd", str(root.initramfs),
-        "-append", f"{COMMAND_LINE} {hardware.extra_command_line}".strip(),
+        "-append", " ".join(command_line).strip(),
         "-drive", f"if=none,id=root,format=raw,readonly=on,file={root.squashfs}",
         "-device", "virtio-blk-pci,drive=root",
         # restrict: the guest reaches nothing; only the forwards of a Jupyter kernel reach it

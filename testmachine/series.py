@@ -31,6 +31,8 @@ SERIES = {
     )
 }
 DEFAULT = "6.12"
+# The default build is the reader's; "debug" has the kernel's checkers in (debug.config).
+VARIANTS = ("default", "debug")
 
 
 def find(name: str) -> Series:

@@ -23,11 +23,12 @@ def prepare(
     series: str,
     hardware: qemu.Hardware = qemu.NOTEBOOK,
     *,
+    variant: str = "default",
     load_module: bool = True,
     build_it: bool = True,
 ) -> Setup:
     """Build what is missing (or raise NotBuilt for what takes minutes) and choose the accelerator."""
-    built = kernel.get(series, build_it=build_it)
+    built = kernel.get(series, variant, build_it=build_it)
     packed = root.get(build_it=build_it)
     accelerator = qemu.accelerator(built)
     return Setup(built, packed, accelerator.name, hardware, module.get(built), load_module)

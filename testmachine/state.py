@@ -41,7 +41,7 @@ def get(setup: Setup) -> Path:
     with building(path.parent) as partial:
         if partial is not None:
             need_space(STATE_GIB, "the machine's saved state")
-            progress = Progress(f"machine {setup.kernel.series}: booting once, to save its state", total=0)
+            progress = Progress(f"machine {setup.kernel.name}: booting once, to save its state", total=0)
             asyncio.run(_save(setup, partial / "state"))
             progress.finish()
             sweep(path.parent.parent, keep=KEPT)

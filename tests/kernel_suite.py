@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The kernel tree's own HMM tests, compiled from that tree, run against our module.
 
-    python -m tests.kernel_suite [--kernel SERIES] [--driver ours|reference] [-t FIXTURE.TEST ...]
+    python -m tests.kernel_suite [--kernel SERIES] [--variant debug] [--thp always]
+        [--driver ours|reference] [-t FIXTURE.TEST ...]
 
 Nothing of the kernel's is kept here: the suite is compiled from the machine kernel's source tree
 into the cache, statically, and run in a machine booted with the memory it asks for.
@@ -22,7 +23,7 @@ from testmachine.cache import building, cache_dir, digest, file_digest
 from testmachine.errors import MachineDied, TestMachineError
 from testmachine.kernel import Kernel
 from testmachine.progress import Progress, run_logged
-from testmachine.series import DEFAULT
+from testmachine.series import DEFAULT, VARIANTS
 
 MEMORY_MIB = 4096
 HUGE_PAGES = 8
@@ -99,16 +100,21 @@ def main() -> int:
     """Run the suite; 0 if what must pass has passed."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--kernel", default=DEFAULT, metavar="SERIES")
+    options.add_argument("--variant", choices=VARIANTS, default="default")
+    options.add_argument("--thp", choices=("madvise", "always"), default="madvise", help="huge pages")
     options.add_argument("--driver", choices=("ours", "reference"), default="ours")
     options.add_argument("-t", dest="only", action="append", default=[], metavar="FIXTURE.TEST")
     chosen = options.parse_args()
     hardware = qemu.Hardware(memory=MEMORY_MIB)
     try:
-        setup = session.prepare(chosen.kernel, hardware, load_module=chosen.driver == "ours")
+        setup = session.prepare(chosen.kernel, hardware, variant=chosen.variant, load_module=False)
         program = compile_suite(setup.kernel)
-        load = "modprobe test_hmm\n" if chosen.driver == "reference" else ""
+        driver = "hmm_dmirror" if chosen.driver == "ours" else "test_hmm"
+        first, second = qemu.COHERENT
         script = (
-            f"echo {HUGE_PAGES} > /proc/sys/vm/nr_hugepages\n{load}"
+            f"echo {HUGE_PAGES} > /proc/sys/vm/nr_hugepages\n"
+            f"echo {chosen.thp} > /sys/kernel/mm/transparent_hugepage/enabled\n"
+            f"modprobe {driver} spm_addr_dev0={first:#x} spm_addr_dev1={second:#x}\n"
             f"{shlex.join([str(program), *(f'-t{name}' for name in chosen.only)])}\n"
         )
         status, out, err = session.capture(setup, ["sh", "-ec", script], Path.cwd())

@@ -45,7 +45,7 @@ def test_kernel_src_that_is_no_tree(testmachine: Launch, tmp_path: Path) -> None
 
 
 def test_too_little_memory(testmachine: Launch) -> None:
-    assert "256 MiB at least" in complaint(testmachine("run", "--memory", "64", "--", "true"))
+    assert "512 MiB at least" in complaint(testmachine("run", "--memory", "64", "--", "true"))
 
 
 def make_module(kdir: Path) -> str:

@@ -80,18 +80,16 @@ def test_a_dropped_option_is_named() -> None:
     assert kernel.not_survived(options, config) == ["CONFIG_B=m", "# CONFIG_C is not set"]
 
 
-def test_configure_fails_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_configure_fails_by_name(tmp_path: Path) -> None:
     """Kconfig is played by a make that drops CONFIG_DEVICE_PRIVATE."""
-    fragment = tmp_path / "machine.config"
-    fragment.write_text("CONFIG_ZONE_DEVICE=y\nCONFIG_DEVICE_PRIVATE=y\n")
+    options = ["CONFIG_ZONE_DEVICE=y", "CONFIG_DEVICE_PRIVATE=y"]
     (tmp_path / "Makefile").write_text(
         "tinyconfig:\n\ttouch $(O)/.config\nolddefconfig:\n\tsed -i /DEVICE_PRIVATE/d $(O)/.config\n"
     )
-    monkeypatch.setattr(kernel, "FRAGMENT", fragment)
     build = tmp_path / "build"
     build.mkdir()
     with pytest.raises(BuildError, match=r"dropped CONFIG_DEVICE_PRIVATE=y: a dependency is missing"):
-        kernel.configure(tmp_path, build, "6.12", tmp_path / "log")
+        kernel.configure(tmp_path, build, "6.12", options, tmp_path / "log")
 
 
 def test_an_unknown_series_names_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
