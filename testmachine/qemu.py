@@ -36,7 +36,9 @@ COMMAND_LINE = (
     "console=ttyS0 panic=-1 reboot=t oops=panic tsc=reliable no_timer_check "
     "random.trust_bootloader=on net.ifnames=0"
 )
-DEBUG_COMMAND_LINE = "page_owner=on"
+# The kernel gives its first program what it does not know itself: the agent reads NOTEBOOKS. No
+# notebook runs under the checkers, and what one needs takes them minutes to import.
+DEBUG_COMMAND_LINE = "page_owner=on NOTEBOOKS=no"
 
 # RAM that the kernel leaves alone, for the two device-coherent devices. As low as it can be, so
 # that a small machine has it, too.
