@@ -57,7 +57,7 @@ bench: machine ## from the launch of a notebook to its first figure, beside a co
 	$(PYTHON) -m benchmarks.launch --kernel $(KERNEL)
 
 .PHONY: check
-check: machines ## ruff, mypy --strict, checkpatch --strict, W=1, sparse
+check: machines ## ruff, mypy --strict, and on the module: checkpatch, kernel-doc, coccinelle, W=1, sparse
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy

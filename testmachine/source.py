@@ -100,11 +100,11 @@ def archive_for(suite: str, archives: list[Archive]) -> Archive | None:
 
 
 class PrivateApt:
-    """apt with a state of its own under the cache."""
+    """apt with a state of its own under the cache; ``kind`` is "deb", or "deb-src" for sources."""
 
-    def __init__(self, suites: tuple[str, ...]) -> None:
+    def __init__(self, suites: tuple[str, ...], kind: str = "deb") -> None:
         self.suites = suites
-        self.directory = cache_dir() / "apt" / "+".join(suites)
+        self.directory = cache_dir() / "apt" / "+".join(suites if kind == "deb" else (kind, *suites))
         self.log = self.directory / "log"
         for sub in ("state/lists/partial", "cache/archives/partial"):
             (self.directory / sub).mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ class PrivateApt:
             if archive is None:
                 continue  # a host without the security archive has the suite itself
             stanzas.append(
-                f"Types: deb\nURIs: {archive.uri}\nSuites: {suite}\nComponents: main\n"
+                f"Types: {kind}\nURIs: {archive.uri}\nSuites: {suite}\nComponents: main\n"
                 + (f"Signed-By: {archive.signed_by}\n" if archive.signed_by else "")
             )
         if not stanzas:
@@ -155,6 +155,12 @@ class PrivateApt:
         run_logged(self._argv("apt-get", "-q", "download", package), self.log, cwd=into)
         (deb,) = into.glob(f"{package}_*.deb")
         return deb
+
+    def download_source(self, package: str, into: Path) -> Path:
+        """Download the upstream source of ``package``; returns the tar's path. Wants "deb-src"."""
+        run_logged(self._argv("apt-get", "-q", "--download-only", "source", package), self.log, cwd=into)
+        (tar,) = into.glob(f"{package}_*.orig.tar.*")
+        return tar
 
 
 def archive_series() -> list[str]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The module as a maintainer would check it: checkpatch --strict, then W=1 and sparse per kernel.
+"""The module as a maintainer would check it, with the tools of each kernel tree.
 
-A kernel newer than the host's sparse refuses it (7.3 wants sparse 0.6.5): that kernel gets W=1
-only, which is printed.
+checkpatch --strict, kernel-doc, coccinelle's own kernel scripts, W=1 and sparse, for each series;
+at last how much of the text is the kernel driver's.
 
     python -m tests.check_module SERIES...
 
@@ -11,77 +11,157 @@ Prints what the tools report; exit status 1 if they report anything.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from testmachine import kernel, module
 from testmachine.errors import HostError, TestMachineError
+from tests import similarity, sparse
 
 
-def checkpatch(source: Path) -> list[str]:
-    """What the tree's checkpatch says of our files; the kernel's rule on new files is not ours."""
+@contextmanager
+def copied_sources() -> Iterator[Path]:
+    """The module's sources, and nothing a build left there, in a directory that may be written."""
     directory = module.source_directory()
-    files = [path for path in module.sources(directory) if path.suffix in (".c", ".h")]
+    with tempfile.TemporaryDirectory() as name:
+        for path in module.sources(directory):
+            target = Path(name) / path.relative_to(directory)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy2(path, target)
+        yield Path(name)
+
+
+def code(work: Path) -> list[Path]:
+    """The C files and headers."""
+    return [path for path in module.sources(work) if path.suffix in (".c", ".h")]
+
+
+def checkpatch(built: kernel.Kernel, work: Path) -> list[str]:
+    """What the tree's checkpatch says of our files; the kernel's rule on new files is not ours."""
     done = subprocess.run(
-        [source / "scripts" / "checkpatch.pl", "--strict", "--no-tree", "--terse", "--no-summary",
-         "--file", *files],
+        [built.source / "scripts" / "checkpatch.pl", "--strict", "--no-tree", "--terse", "--no-summary",
+         "--file", *code(work)],
         capture_output=True, text=True,
     )  # fmt: skip
     return (done.stdout + done.stderr).splitlines()
 
 
-def accepts_sparse(built: kernel.Kernel) -> bool:
-    """Whether this kernel's build takes the host's sparse; older kernels do not ask."""
-    script = built.source / "scripts" / "checker-valid.sh"
-    if not script.is_file():
-        return True
-    done = subprocess.run([script, "sparse", "--arch=x86", "-m64"], capture_output=True, text=True)
-    return done.stdout.strip() == "1"
+def kernel_doc(built: kernel.Kernel, work: Path) -> list[str]:
+    """Comments that say what the code does not: wrong names, missing parameters or members."""
+    script = built.source / "scripts" / "kernel-doc"
+    # -Wall is newer than 6.1, which warns of less
+    strict = ["-Wall"] if b"-Wall" in script.read_bytes() else []
+    # a header may say what it is in an ordinary comment
+    files = [path for path in code(work) if "/**" in path.read_text()]
+    done = subprocess.run([script, "-none", *strict, *files], capture_output=True, text=True)
+    reports = (done.stdout + done.stderr).splitlines()
+    if done.returncode and not reports:
+        reports.append(f"kernel-doc ended with status {done.returncode}")
+    return list(dict.fromkeys(reports))  # the newest says everything twice
 
 
-def compile_and_analyse(built: kernel.Kernel, sparse: bool) -> list[str]:
-    """The warnings of gcc at W=1, and of sparse if it is to run."""
-    directory = module.source_directory()
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        for path in module.sources(directory):
-            target = work / path.relative_to(directory)
-            target.parent.mkdir(exist_ok=True)
-            shutil.copy2(path, target)
+def coccinelle_scripts(built: kernel.Kernel) -> list[Path]:
+    """The tree's scripts that make reports, less those written in OCaml.
+
+    Those want an OCaml compiler on the host. They are two: one is for the tables of a battery
+    driver, the other finds 0 used as a pointer, which sparse finds too.
+    """
+    scripts = sorted((built.source / "scripts" / "coccinelle").rglob("*.cocci"))
+    texts = {script: script.read_text() for script in scripts}
+    return [
+        script
+        for script, text in texts.items()
+        if re.search(r"^virtual\s+report", text, re.MULTILINE) and "initialize:ocaml" not in text
+    ]
+
+
+def coccinelle(built: kernel.Kernel, work: Path) -> list[str]:
+    """What the tree's semantic patches report, each run as scripts/coccicheck would run it."""
+    if not shutil.which("spatch"):
+        raise HostError("no spatch: apt-get install coccinelle (make installs it)")
+    includes = ["-I", built.source / "include", "-I", built.source / "arch/x86/include"]
+
+    def run(script: Path) -> list[str]:
+        options = re.findall(r"^// Options:(.*)", script.read_text(), re.MULTILINE)
         done = subprocess.run(
-            ["make", "-C", built.build, f"M={work}", "W=1", *(["C=2"] if sparse else []), "modules"],
+            ["spatch", "-D", "report", "--no-show-diff", "--very-quiet", "--cocci-file", script,
+             *" ".join(options).split(), "--dir", work, *includes],
             capture_output=True, text=True,
         )  # fmt: skip
-        reports = [line.replace(f"{work}/", "module/") for line in done.stderr.splitlines()]
-        if done.returncode and not reports:
-            reports = done.stdout.splitlines()[-3:]
-        elif sparse and "CHECK" not in done.stdout:
-            reports.append("sparse was not run: kbuild said no CHECK line")
+        reports = [f"{line} ({script.name})" for line in done.stdout.splitlines() if line.strip()]
+        if done.returncode:  # what it says of its own script while it works is not about us
+            reports.append(f"{script.name}: spatch ended with status {done.returncode}: {done.stderr}")
+        return reports
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return [report for found in pool.map(run, coccinelle_scripts(built)) for report in found]
+
+
+def compile_and_analyse(built: kernel.Kernel, work: Path) -> list[str]:
+    """The warnings of gcc at W=1, and of sparse."""
+    done = subprocess.run(
+        ["make", "-C", built.build, f"M={work}", "W=1", "C=2", "modules"],
+        env={**os.environ, "PATH": f"{sparse.directory()}:{os.environ['PATH']}"},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    reports = done.stderr.splitlines()
+    if done.returncode and not reports:
+        reports = done.stdout.splitlines()[-3:]
+    elif "CHECK" not in done.stdout:
+        reports.append("sparse was not run: kbuild said no CHECK line")
     return reports
+
+
+TOOLS = {
+    "checkpatch --strict": checkpatch,
+    "kernel-doc": kernel_doc,
+    "coccinelle": coccinelle,
+    "W=1 and sparse": compile_and_analyse,
+}
+
+
+def too_alike(kernels: list[kernel.Kernel], work: Path) -> list[str]:
+    """Our files that have more in common with the kernel's own driver than independent code has."""
+    drivers = similarity.reference_drivers(built.source for built in kernels)
+    reports = []
+    for path in module.sources(work):
+        if path.suffix in (".c", ".h") and path.parent == work:  # not uapi/
+            likeness = similarity.compare(path.read_text(), drivers)
+            print(f"  {path.name}: {likeness}")
+            if likeness.over_limit():
+                reports.append(f"{path}: too much like lib/test_hmm.c: {likeness}")
+    return reports
+
+
+def check(names: list[str]) -> list[str]:
+    """Everything that is reported for these series."""
+    kernels = [kernel.get(name) for name in names]
+    reports = []
+    with copied_sources() as work:
+        for built in kernels:
+            for tool, run in TOOLS.items():
+                found = run(built, work)
+                print(f"{tool} on Linux {built.release}: {len(found)} reports", flush=True)
+                reports += found
+        print("what is in lib/test_hmm.c too:")
+        reports += too_alike(kernels, work)
+        return [report.replace(f"{work}/", "module/") for report in reports]
 
 
 def main(names: list[str]) -> int:
     """Check against each series."""
-    reports: list[str] = []
     try:
-        if not shutil.which("sparse"):
-            raise HostError("no sparse: apt-get install sparse (make installs it)")
-        for number, name in enumerate(names):
-            built = kernel.get(name)
-            if number == 0:
-                found = checkpatch(built.source)
-                print(f"checkpatch --strict of Linux {built.release}: {len(found)} reports")
-                reports += found
-            sparse = accepts_sparse(built)
-            found = compile_and_analyse(built, sparse)
-            tools = "W=1 and sparse" if sparse else "W=1 (no sparse: the host's is older than it wants)"
-            print(f"{tools} on Linux {built.release}: {len(found)} reports")
-            reports += found
+        reports = check(names)
     except TestMachineError as error:
-        reports.append(f"testmachine: {error}")
+        reports = [f"testmachine: {error}"]
     for report in reports:
         print(report, file=sys.stderr)
     return 1 if reports else 0
