@@ -80,7 +80,7 @@ static int dmirror_chunk_add(struct dmirror_device *device)
 	void *ptr;
 	int ret;
 
-	chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+	chunk = kzalloc_obj(*chunk, GFP_KERNEL);
 	if (!chunk)
 		return -ENOMEM;
 

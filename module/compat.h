@@ -23,6 +23,14 @@
 #endif
 
 /*
+ * kzalloc_obj() takes the object and not its size.
+ * "slab: Introduce kmalloc_obj() and family", v7.0.
+ */
+#ifndef HAVE_KZALLOC_OBJ
+#define kzalloc_obj(object, flags)	kzalloc(sizeof(object), flags)
+#endif
+
+/*
  * page_pgmap() replaces page->pgmap.
  * "mm: allow compound zone device pages", v6.15.
  */

@@ -36,7 +36,7 @@ static int dmirror_open(struct inode *inode, struct file *file)
 	struct dmirror *dmirror;
 	int ret;
 
-	dmirror = kzalloc(sizeof(*dmirror), GFP_KERNEL);
+	dmirror = kzalloc_obj(*dmirror, GFP_KERNEL);
 	if (!dmirror)
 		return -ENOMEM;
 
