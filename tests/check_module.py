@@ -87,7 +87,7 @@ def coccinelle(built: kernel.Kernel, work: Path) -> list[str]:
     """What the tree's semantic patches report, each run as scripts/coccicheck would run it."""
     if not shutil.which("spatch"):
         raise HostError("no spatch: apt-get install coccinelle (make installs it)")
-    includes = ["-I", built.source / "include", "-I", built.source / "arch/x86/include"]
+    includes = ["-I", f"{built.source}/include", "-I", f"{built.source}/arch/x86/include"]
 
     def run(script: Path) -> list[str]:
         options = re.findall(r"^// Options:(.*)", script.read_text(), re.MULTILINE)
