@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         if name in ("run", "shell", "build"):
             command.add_argument(
                 "--variant", choices=VARIANTS, default="default",
-                help="debug: a kernel with KASAN, lockdep and the other checkers",
+                help="debug: a kernel with KASAN, lockdep and the other checkers; stock: Debian's own",
             )  # fmt: skip
         return command
 

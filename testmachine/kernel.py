@@ -46,6 +46,20 @@ class Kernel:
         """What ``uname -r`` says in the machine."""
         return (self.build / "include" / "config" / "kernel.release").read_text().strip()
 
+    @property
+    def modules(self) -> Path | None:
+        """Its /lib/modules/RELEASE; None if all that the machine needs is built in."""
+        return None
+
+    @property
+    def boot_modules(self) -> Path | None:
+        """An archive of modules that the initramfs is to be followed by, or None."""
+        return None
+
+    def compile_command(self, directory: Path) -> list[str | Path]:
+        """Compile the module whose sources are in ``directory``, there."""
+        return ["make", "-C", self.build, f"M={directory}", "W=1", "modules"]
+
 
 def _name(series: str, variant: str) -> str:
     return series if variant == "default" else f"{series}-{variant}"

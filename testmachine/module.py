@@ -34,6 +34,14 @@ def sources(directory: Path) -> list[Path]:
     return sorted(path for path in names if not path.name.endswith(".mod.c"))
 
 
+def depmod() -> Path:
+    """The program. HostError if there is none."""
+    found = shutil.which("depmod", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is None:
+        raise HostError("no depmod: apt-get install kmod (make installs it)")
+    return Path(found)
+
+
 def get(kernel: Kernel) -> Path:
     """The modules' directory for ``kernel``, built if the sources or the kernel are new.
 
@@ -55,17 +63,17 @@ def get(kernel: Kernel) -> Path:
                 target = build / path.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
-            run_logged(["make", "-C", kernel.build, f"M={build}", "W=1", "modules"], log)
+            run_logged(kernel.compile_command(build), log)
             library = partial / "lib" / "modules" / kernel.release
             library.mkdir(parents=True)
             shutil.move(build / f"{NAME}.ko", library)
             reference = kernel.build / "lib" / "test_hmm.ko"
             if reference.is_file():
                 shutil.copy2(reference, library)
-            depmod = shutil.which("depmod", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-            if depmod is None:
-                raise HostError("no depmod: apt-get install kmod (make installs it)")
-            run_logged([depmod, "-b", partial, kernel.release], log)
+            if kernel.modules:
+                for name in ("kernel", "modules.builtin", "modules.order"):
+                    (library / name).symlink_to(kernel.modules / name)
+            run_logged([depmod(), "-b", partial, kernel.release], log)
             shutil.rmtree(build)
             progress.finish()
             sweep(directory.parent, keep=KEPT)

@@ -47,6 +47,16 @@ class Root:
         return self.squashfs.parent.name
 
 
+def followed_by(root: Root, archive: Path) -> Root:
+    """The same root, its initramfs followed by another archive: the kernel unpacks both."""
+    directory = cache_dir() / "initramfs" / digest(file_digest(root.initramfs), file_digest(archive))
+    with building(directory) as partial:
+        if partial is not None:
+            (partial / "initramfs").write_bytes(root.initramfs.read_bytes() + archive.read_bytes())
+            sweep(directory.parent, keep=3)
+    return Root(root.squashfs, directory / "initramfs")
+
+
 def _key() -> str:
     packages = sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())
     guest = [file_digest(path) for path in sorted(GUEST.iterdir()) if path.is_file()]
@@ -159,6 +169,11 @@ def _initramfs(target: Path, work: Path) -> None:
     shutil.copy2(busybox(), work / "bin/busybox")
     shutil.copy2(GUEST / "initramfs-init", work / "init")
     (work / "init").chmod(0o755)
+    pack_initramfs(target, work)
+
+
+def pack_initramfs(target: Path, work: Path) -> None:
+    """Pack the directory ``work`` as the kernel wants it, and remove it."""
     names = "\n".join(str(p.relative_to(work)) for p in sorted(work.rglob("*")))
     with target.open("wb") as out:
         done = subprocess.run(
@@ -167,6 +182,7 @@ def _initramfs(target: Path, work: Path) -> None:
         )  # fmt: skip
     if done.returncode:
         raise BuildError(f"cpio failed: {done.stderr.decode().strip()}")
+    shutil.rmtree(work)
 
 
 def get(*, build_it: bool = True) -> Root:
@@ -199,7 +215,6 @@ def get(*, build_it: bool = True) -> Root:
             )  # fmt: skip
             _initramfs(partial / "initramfs", partial / "initramfs-tree")
             shutil.rmtree(tree)
-            shutil.rmtree(partial / "initramfs-tree")
             progress.finish()
             sweep(directory.parent, keep=3)
     return Root(directory / "root.squashfs", directory / "initramfs")

@@ -32,7 +32,8 @@ SERIES = {
 }
 DEFAULT = "6.12"
 # The default build is the reader's; "debug" has the kernel's checkers in (debug.config).
-VARIANTS = ("default", "debug")
+# "stock" is not built here but Debian's own (stock.py).
+VARIANTS = ("default", "debug", "stock")
 
 
 def find(name: str) -> Series:

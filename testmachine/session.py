@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from testmachine import kernel, module, qemu, root, state
+from testmachine import kernel, module, qemu, root, state, stock
 from testmachine.machine import Machine, Setup, start
 
 Started = AbstractAsyncContextManager[Machine]
@@ -28,8 +28,14 @@ def prepare(
     build_it: bool = True,
 ) -> Setup:
     """Build what is missing (or raise NotBuilt for what takes minutes) and choose the accelerator."""
-    built = kernel.get(series, variant, build_it=build_it)
+    built: kernel.Kernel
+    if variant == "stock":
+        built = stock.get(series, build_it=build_it)
+    else:
+        built = kernel.get(series, variant, build_it=build_it)
     packed = root.get(build_it=build_it)
+    if built.boot_modules:
+        packed = root.followed_by(packed, built.boot_modules)
     accelerator = qemu.accelerator(built)
     return Setup(built, packed, accelerator.name, hardware, module.get(built), load_module)
 

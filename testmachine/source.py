@@ -156,11 +156,29 @@ class PrivateApt:
         (deb,) = into.glob(f"{package}_*.deb")
         return deb
 
+    def candidate(self, package: str) -> str | None:
+        """The version that would be installed, or None."""
+        found = re.search(r"Candidate: (\S+)", self.query("policy", package))
+        return None if found is None or found.group(1) == "(none)" else found.group(1)
+
+    def download_with_dependencies(self, *packages: str) -> list[Path]:
+        """Download packages ("name" or "name/suite") and all they depend on; the paths of the .debs."""
+        run_logged(
+            self._argv("apt-get", "-qy", "--no-install-recommends", "--download-only", "install", *packages),
+            self.log,
+        )
+        return sorted((self.directory / "cache" / "archives").glob("*.deb"))
+
     def download_source(self, package: str, into: Path) -> Path:
         """Download the upstream source of ``package``; returns the tar's path. Wants "deb-src"."""
         run_logged(self._argv("apt-get", "-q", "--download-only", "source", package), self.log, cwd=into)
         (tar,) = into.glob(f"{package}_*.orig.tar.*")
         return tar
+
+
+def in_a_path(version: str) -> str:
+    """A Debian version without the "~" and ":" that kbuild does not like in a path."""
+    return re.sub(r"[^A-Za-z0-9.+-]", "-", version)
 
 
 def archive_series() -> list[str]:
@@ -196,11 +214,10 @@ def fetch(series: Series) -> Path:
     apt = PrivateApt(series.suites)
     progress = Progress(f"Linux {series.name}: fetching {package} with apt", log=apt.log)
     apt.update()
-    candidate = re.search(r"Candidate: (\S+)", apt.query("policy", package))
-    if candidate is None or candidate.group(1) == "(none)":
+    candidate = apt.candidate(package)
+    if candidate is None:
         raise BuildError(f"the archive has no {package} in {', '.join(series.suites)}")
-    # a Debian version holds "~" and ":", which kbuild does not like in a path
-    version = re.sub(r"[^A-Za-z0-9.+-]", "-", candidate.group(1))
+    version = in_a_path(candidate)
     with building(sources / f"{package}_{version}") as directory:
         if directory is not None:
             deb = apt.download(package, directory)
