@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 # The kernel series of the machine; KERNEL_SRC=DIR takes any unpacked tree instead.
 KERNEL ?= 6.12
-# VARIANT=debug: a kernel with KASAN, lockdep and the other checkers.
+# VARIANT=debug: a kernel with KASAN, lockdep and the other checkers; stock: Debian's own.
 VARIANT ?= default
 export KERNEL_SRC
 
@@ -35,6 +35,7 @@ test: machines html ## unit tests, tests in the machine, the kernel's own suite,
 	$(MACHINE) run --kernel 6.12 -- python -m pytest -p no:cacheprovider tests/machine
 	$(MACHINE) run --kernel 7.3 -- python -m pytest -p no:cacheprovider tests/machine
 	$(MACHINE) run --kernel 6.1 -- python -m pytest -p no:cacheprovider tests/machine
+	$(MACHINE) run --kernel 7.3 --variant stock -- python -m pytest -p no:cacheprovider tests/machine
 	$(PYTHON) -m tests.kernel_suite --kernel 6.12
 	$(PYTHON) -m tests.kernel_suite --kernel 7.3
 	$(PYTHON) -m pytest --nbval tests/unit tests/host tests/book notebooks

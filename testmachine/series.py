@@ -14,20 +14,22 @@ class Series:
 
     ``suites`` are the Debian suites that carry ``linux-source-<name>``; the newest version among
     them is taken. ``build_steps`` is how many lines the build prints, measured once: it only
-    scales the progress display.
+    scales the progress display. ``stock`` is whether Debian's own build of it holds device-private
+    pages (it does from 6.18 on), so that there is a variant of that name.
     """
 
     name: str
     suites: tuple[str, ...]
     build_steps: int
+    stock: bool
 
 
 SERIES = {
     series.name: series
     for series in (
-        Series("6.1", ("bookworm-security", "bookworm"), 1900),
-        Series("6.12", ("trixie-security", "trixie"), 1950),
-        Series("7.3", ("trixie-backports",), 2050),
+        Series("6.1", ("bookworm-security", "bookworm"), 1900, stock=False),
+        Series("6.12", ("trixie-security", "trixie"), 1950, stock=False),
+        Series("7.3", ("trixie-backports",), 2050, stock=True),
     )
 }
 DEFAULT = "6.12"

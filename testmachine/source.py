@@ -163,6 +163,7 @@ class PrivateApt:
 
     def download_with_dependencies(self, *packages: str) -> list[Path]:
         """Download packages ("name" or "name/suite") and all they depend on; the paths of the .debs."""
+        run_logged(self._argv("apt-get", "clean"), self.log)  # what an interrupted one left
         run_logged(
             self._argv("apt-get", "-qy", "--no-install-recommends", "--download-only", "install", *packages),
             self.log,

@@ -85,6 +85,8 @@ def get(name: str, *, build_it: bool = True) -> StockKernel:
     HostError, BuildError.
     """
     series = series_table.find(name)
+    if not series.stock:
+        raise BadInput(f"Debian's own Linux {name} has no CONFIG_DEVICE_PRIVATE; from 6.18 on they have it")
     kernels = cache_dir() / "kernels"
     have = sorted(path for path in kernels.glob(f"{name}-stock-*") if is_built(path))
     if not have and not build_it:
@@ -132,10 +134,6 @@ def _unpack(series: Series, directory: Path) -> None:
         deb.unlink()
         progress.advance()
     kernel = StockKernel(series.name, directory, directory, "stock")
-    if "CONFIG_DEVICE_PRIVATE=y" not in (kernel.modules / "config").read_text().splitlines():
-        raise BadInput(
-            f"Debian builds Linux {series.name} without CONFIG_DEVICE_PRIVATE (it has it from 6.18 on)"
-        )
     run_logged([depmod(), "-b", root, kernel.release], log)
     _pack_boot_modules(kernel, directory / "initramfs-tree")
     progress.finish()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from testmachine import cache, doctor, kernel, machine, module, qemu, series, source, state
+from testmachine import cache, doctor, kernel, machine, module, qemu, root, series, source, state, stock
 from testmachine.errors import BadInput, BuildError, HostError
 from testmachine.root import Root
 
@@ -101,6 +101,23 @@ def test_an_unknown_series_names_those_there_are(monkeypatch: pytest.MonkeyPatch
     assert "unknown kernel series '9.9'" in message
     assert "the machine has 6.1, 6.12, 7.3" in message
     assert "the archive has 6.12, 7.2" in message
+
+
+def test_debian_has_another_series_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = SimpleNamespace(update=lambda: None, candidate=lambda package: "7.4.1-1~bpo13+1")
+    monkeypatch.setattr(stock, "PrivateApt", lambda suites: archive)
+    with pytest.raises(BuildError, match=r"in trixie-backports is 7\.4\.1-1~bpo13\+1, and not a 7\.3"):
+        stock._version(series.find("7.3"))
+
+
+def test_a_second_archive_follows_the_initramfs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "initramfs").write_bytes(b"init")
+    (tmp_path / "drivers").write_bytes(b"modules")
+    packed = Root(tmp_path / "root.squashfs", tmp_path / "initramfs")
+    both = root.followed_by(packed, tmp_path / "drivers")
+    assert both.initramfs.read_bytes() == b"initmodules"
+    assert (both.squashfs, both.key) == (packed.squashfs, packed.key)
 
 
 def test_kernel_src_that_is_no_tree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
