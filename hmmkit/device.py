@@ -15,9 +15,18 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from hmmkit.buffer import PAGE_SIZE, Pages
-from hmmkit.errors import HmmError, NeedRoot, NoDevice, request_error
+from hmmkit.errors import (
+    Cause,
+    HmmError,
+    InvalidRequest,
+    NeedRoot,
+    NoDevice,
+    NoSuchRequest,
+    ReadOnlyMemory,
+    request_error,
+)
 from hmmkit.maps import own_mappings
-from hmmkit.uapi import DEVICE_NODE, PROT_KIND, Command, Prot, Request
+from hmmkit.uapi import DEVICE_NODE, PROT_KIND, Command, Flag, Prot, Request
 
 
 @dataclass(frozen=True)
@@ -65,19 +74,23 @@ class MirrorPage:
             int(Prot.ZERO): "the zero page",
             int(Prot.DEV_PRIVATE_LOCAL): "on this device",
             int(Prot.DEV_PRIVATE_REMOTE): "on another device",
+            int(Prot.DEV_COHERENT_LOCAL): "on this device, and in the CPU's reach",
+            int(Prot.DEV_COHERENT_REMOTE): "on another device, and in the CPU's reach",
         }.get(self.code & PROT_KIND)
         return f"{access}, {place}" if place else access
 
     @property
     def on_this_device(self) -> bool:
         """Whether the page lies in the memory of the device that was asked."""
-        return self.code != Prot.ERROR and self.code & PROT_KIND == Prot.DEV_PRIVATE_LOCAL
+        local = (Prot.DEV_PRIVATE_LOCAL, Prot.DEV_COHERENT_LOCAL)
+        return self.code != Prot.ERROR and self.code & PROT_KIND in local
 
 
 class Device:
     """``/dev/hmm_dmirror<index>``, open for the length of a ``with`` block.
 
-    Closing it brings every page of the process back to system memory.
+    With the book's module a page that is on the device stays there when the file is closed; the
+    kernel's own test driver brings all pages of that device back.
 
     Raises ``NoDevice`` where there is no such node, ``NeedRoot`` where it may not be opened.
     The requests raise the subclasses of ``HmmError`` that ``hmmkit.errors`` describes.
@@ -109,6 +122,21 @@ class Device:
         done = self._request("device read", Request.READ, pages, landing)
         return Access(landing.raw, done.cpages, done.faults)
 
+    def read_unlocked(self, pages: Pages) -> Access:
+        """Read, and let go of the lock on the mapping where a page has to be waited for.
+
+        ``read`` keeps that lock, and answers EFAULT for a page that userfaultfd has to supply.
+
+        Raises ``NoSuchRequest`` where the kernel has no ``hmm_range_fault_unlocked_timeout()``
+        (before 7.3) or the driver does not know the request.
+        """
+        landing = ctypes.create_string_buffer(pages.npages * PAGE_SIZE)
+        try:
+            done = self._request("unlocked device read", Request.READ_UNLOCKED, pages, landing)
+        except InvalidRequest as error:
+            raise _if_unknown(error, "READ_UNLOCKED") from None
+        return Access(landing.raw, done.cpages, done.faults)
+
     def write(self, pages: Pages, data: bytes) -> Access:
         """The device writes ``data``, filled up with zeros to whole pages, into the pages."""
         source = ctypes.create_string_buffer(data, pages.npages * PAGE_SIZE)
@@ -126,6 +154,39 @@ class Device:
         nothing = ctypes.create_string_buffer(0)
         done = self._request("migrate to system", Request.MIGRATE_TO_SYS, pages, nothing)
         return Migration(done.cpages, pages.npages)
+
+    def exclusive(self, pages: Pages) -> Access:
+        """Keep the CPU away from the pages, which stay in RAM, until it touches them.
+
+        The device reads the pages then: ``data`` is what it sees.
+
+        Raises ``DeviceBusy`` if a page could not be had, ``NotAnonymous`` where the kernel does
+        this for anonymous memory only.
+        """
+        landing = ctypes.create_string_buffer(pages.npages * PAGE_SIZE)
+        done = self._request("exclusive access", Request.EXCLUSIVE, pages, landing)
+        return Access(landing.raw, done.cpages, done.faults)
+
+    def any_exclusive(self, pages: Pages) -> bool:
+        """Whether some page of the range is still kept from the CPU, by this open file."""
+        nothing = ctypes.create_string_buffer(0)
+        try:
+            self._request("check of exclusive access", Request.CHECK_EXCLUSIVE, pages, nothing)
+        except ReadOnlyMemory:  # its EPERM is the answer here
+            return True
+        return False
+
+    def fail_next_allocation(self) -> None:
+        """Have the next allocation in a migration fail, once, whoever migrates.
+
+        Raises ``NoSuchRequest`` where the driver does not know the request: the kernel's own
+        knows it from 7.2 on.
+        """
+        command = Command(npages=Flag.FAIL_ALLOC)
+        try:
+            fcntl.ioctl(self._fd, Request.FLAGS, command)
+        except OSError as error:
+            raise NoSuchRequest(error.errno or 0, "this driver has no request FLAGS") from None
 
     def snapshot(self, pages: Pages) -> list[MirrorPage]:
         """How the device may see each page, without faulting anything in."""
@@ -151,6 +212,13 @@ class Device:
         except OSError as error:
             raise request_error(what, error.errno or 0, pages.address, pages.npages, own_mappings()) from None
         return command
+
+
+def _if_unknown(error: InvalidRequest, name: str) -> HmmError:
+    """EINVAL for a range without fault means that nobody knows the request."""
+    if error.cause in (Cause.ZERO_PAGES, Cause.UNALIGNED, Cause.WRAPS):
+        return error
+    return NoSuchRequest(error.errno or 0, f"this kernel, or this driver, has no request {name}")
 
 
 def _open(node: str) -> int:

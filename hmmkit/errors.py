@@ -47,7 +47,19 @@ class NotOnDevice(HmmError):
 
 
 class DeviceBusy(HmmError):
-    """EBUSY: the page tables kept changing while the device looked at them."""
+    """EBUSY: the page tables kept changing while the device looked at them.
+
+    From a request for exclusive access also: a page could not be had. Up to Linux 6.14 that is a
+    page of a huge page that is mapped in parts.
+    """
+
+
+class NotAnonymous(HmmError):
+    """EOPNOTSUPP: the kernel gives exclusive access to anonymous memory only."""
+
+
+class NoSuchRequest(HmmError):
+    """EINVAL: this driver, or this kernel, does not know the request."""
 
 
 class NeedRoot(HmmError):
@@ -56,6 +68,10 @@ class NeedRoot(HmmError):
 
 class NoDevice(HmmError):
     """ENOENT or ENXIO: there is no such device node, so no driver is loaded."""
+
+
+class OtherDriver(HmmError):
+    """ENOENT: the devices are those of the kernel's own test driver, which has no such thing."""
 
 
 class NoTracing(HmmError):
@@ -131,5 +147,11 @@ def request_error(what: str, number: int, address: int, npages: int, mappings: S
             "(a shared mapping, a page in use, or another device's page)",
         )
     if number == errno.EBUSY:
-        return DeviceBusy(number, f"{what}: the range was invalidated again and again for a whole second")
+        return DeviceBusy(
+            number,
+            f"{what}: for a whole second the range was invalidated again and again, "
+            "or a page of it could not be had",
+        )
+    if number == errno.EOPNOTSUPP:
+        return NotAnonymous(number, f"{what}: some page of the range is not anonymous memory")
     return HmmError(number, f"{what}: {os.strerror(number)}")

@@ -45,20 +45,23 @@ def verified_copies() -> Iterator[None]:
         parameter.write_text(before)
 
 
-def reload() -> None:
+def reload(*parameters: str) -> None:
     """Unload the module and load it again, so that the devices begin with fresh chunks.
 
-    Where modprobe does not know the module, the one built in this clone is taken.
+    ``parameters`` are the module's, as in ``"devices=3"``. Where modprobe does not know the
+    module, the one built in this clone is taken.
 
-    Raises ``ModuleProblem`` with the tool's own words, for example while a device is open.
+    Raises ``ModuleProblem`` with the tool's own words, for example while a device is open or if
+    the module refuses a parameter; the kernel log says why, and the module is then not loaded.
     """
-    _run("rmmod", NAME)
+    if PARAMETERS.exists():
+        _run("rmmod", NAME)
     try:
-        _run("modprobe", NAME)
+        _run("modprobe", NAME, *parameters)
     except ModuleProblem:
         if not BUILT_HERE.exists():
             raise
-        _run("insmod", str(BUILT_HERE))
+        _run("insmod", str(BUILT_HERE), *parameters)
 
 
 def _run(*command: str) -> None:

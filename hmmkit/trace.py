@@ -183,12 +183,7 @@ def trace_calls(action: Callable[[], object], roots: Collection[str]) -> CallTre
     Raises ``NoTracing`` without tracefs, without the tracer or without any of the roots,
     ``NeedRoot`` without access, ``HmmError`` (EOVERFLOW) if the kernel dropped part of the trace.
     """
-    if not TRACEFS.is_dir():
-        raise NoTracing(errno.ENOENT, f"this kernel has no tracefs: there is no {TRACEFS}")
-    if not os.access(TRACEFS, os.R_OK, effective_ids=True):
-        raise NeedRoot(errno.EACCES, f"{TRACEFS} is for root only: run as root")
-    if not (TRACEFS / "current_tracer").exists():
-        raise NoTracing(errno.ENOENT, f"mount tracefs first: mount -t tracefs none {TRACEFS}")
+    need_tracefs()
     if "function_graph" not in (TRACEFS / "available_tracers").read_text().split():
         raise NoTracing(errno.ENOENT, "this kernel has no CONFIG_FUNCTION_GRAPH_TRACER, so no call graphs")
     thread = threading.get_native_id()
@@ -213,18 +208,30 @@ def trace_calls(action: Callable[[], object], roots: Collection[str]) -> CallTre
         finally:
             os.write(switch, b"0")
 
-        lost = sum(_lost_events(stats) for stats in TRACEFS.glob("per_cpu/cpu*/stats"))
-        if lost:
-            raise HmmError(errno.EOVERFLOW, f"the trace buffer lost {lost} events: trace less")
+        complain_of_lost_events(TRACEFS)
         seen = parse_function_graph((TRACEFS / "trace").read_text(), thread)
         # Switching the tracer on and off leaves the tail ends of its own system calls.
         return CallTree(tuple(root for root in seen.roots if root.function in taken))
 
 
-def _lost_events(stats: Path) -> int:
-    """Events of one processor that were overwritten or dropped."""
-    counts = dict(line.split(": ", 1) for line in stats.read_text().splitlines())
-    return int(counts["overrun"]) + int(counts["dropped events"])
+def need_tracefs() -> None:
+    """Raise ``NoTracing`` or ``NeedRoot`` where there is no tracefs for us."""
+    if not TRACEFS.is_dir():
+        raise NoTracing(errno.ENOENT, f"this kernel has no tracefs: there is no {TRACEFS}")
+    if not os.access(TRACEFS, os.R_OK, effective_ids=True):
+        raise NeedRoot(errno.EACCES, f"{TRACEFS} is for root only: run as root")
+    if not (TRACEFS / "current_tracer").exists():
+        raise NoTracing(errno.ENOENT, f"mount tracefs first: mount -t tracefs none {TRACEFS}")
+
+
+def complain_of_lost_events(instance: Path) -> None:
+    """Raise ``HmmError`` (EOVERFLOW) if events were overwritten or dropped: a gap would not show."""
+    lost = 0
+    for stats in instance.glob("per_cpu/cpu*/stats"):
+        counts = dict(line.split(": ", 1) for line in stats.read_text().splitlines())
+        lost += int(counts["overrun"]) + int(counts["dropped events"])
+    if lost:
+        raise HmmError(errno.EOVERFLOW, f"the trace buffer lost {lost} events: trace less")
 
 
 def _set(stack: ExitStack, name: str, value: str) -> None:

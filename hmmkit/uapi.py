@@ -8,7 +8,7 @@ and compares every size, offset and number below with it.
 from __future__ import annotations
 
 import ctypes
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 DEVICE_NODE = "/dev/hmm_dmirror{index}"
 
@@ -46,7 +46,17 @@ class Request(IntEnum):
     MIGRATE_TO_DEV = _iowr(2)
     MIGRATE_TO_SYS = _iowr(3)
     SNAPSHOT = _iowr(4)
+    EXCLUSIVE = _iowr(5)
+    CHECK_EXCLUSIVE = _iowr(6)
     RELEASE = _iowr(7)
+    FLAGS = _iowr(8)
+    READ_UNLOCKED = _iowr(9)
+
+
+class Flag(IntFlag):
+    """The bits of FLAGS, which go where other requests have ``npages``."""
+
+    FAIL_ALLOC = 1
 
 
 class Prot(IntEnum):
@@ -65,6 +75,8 @@ class Prot(IntEnum):
     ZERO = 0x10
     DEV_PRIVATE_LOCAL = 0x20
     DEV_PRIVATE_REMOTE = 0x30
+    DEV_COHERENT_LOCAL = 0x40
+    DEV_COHERENT_REMOTE = 0x50
 
 
 PROT_KIND = 0xF0

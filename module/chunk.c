@@ -7,132 +7,208 @@
  * addresses that nothing else uses, it adds 64 bytes of system RAM for every
  * 4 KiB of device memory and puts these struct pages into ZONE_DEVICE. For
  * MEMORY_DEVICE_PRIVATE the addresses lead nowhere; they only give each page a
- * PFN, which is what a page table entry can hold.
+ * PFN, which is what a page table entry can hold. For MEMORY_DEVICE_COHERENT
+ * they lead to memory, see coherent.c.
  *
- * This driver adds such ranges in chunks of 256 MiB: one when a device is set
- * up, more when it runs out, and gives them back on HMM_DMIRROR_RELEASE and
- * when the module is unloaded. A real device would keep the data in its own
- * memory. Here each device page that is in use has a backing page, an ordinary
- * page of system RAM that no page table shows, and page->zone_device_data of
- * the device page leads to it.
- *
- * A device page is born in dmirror_page_alloc() with one reference, lives in
- * page tables as a special swap entry, and dies in dmirror_folio_free(), which
- * the kernel calls when the last reference goes: because the data moved back,
- * or because the process unmapped it or ended. Which file it was migrated
- * through does not matter, so closing a file leaves every page where it is.
- *
- * To give up a chunk, all its pages must come back first. Nobody has to know
- * where they are mapped: migrate_device_range() takes PFNs and finds the page
- * tables through the reverse mapping. It skips a page that somebody else holds
- * at that moment (a CPU fault has it, another migration), so the driver repeats
- * until no page is in use.
+ * This driver adds such ranges in chunks: one when a device is set up, more
+ * when it runs out, and gives them back on HMM_DMIRROR_RELEASE and when the
+ * module is unloaded (evict.c). How large a chunk is (256 MiB if not told
+ * otherwise) and where a device-private device stops growing are parameters of
+ * the module. What becomes of the single pages is in page.c.
  */
 #include <linux/highmem.h>
 #include <linux/ioport.h>
-#include <linux/sched/signal.h>
+#include <linux/log2.h>
+#include <linux/moduleparam.h>
 #include <linux/slab.h>
 
 #include "dmirror.h"
+#include "trace.h"
+
+#define DMIRROR_CHUNK_MB_MAX	1024
+#define DMIRROR_RANGES_TRIED	8
+
+static unsigned int dmirror_chunk_mb = 256;
+module_param_named(chunk_mb, dmirror_chunk_mb, uint, 0444);
+MODULE_PARM_DESC(chunk_mb, "device-private memory added at a time, in MB: a power of two from 2 to 1024 (default: 256)");
+
+static unsigned int dmirror_limit_mb;
+module_param_named(limit_mb, dmirror_limit_mb, uint, 0444);
+MODULE_PARM_DESC(limit_mb, "most memory of a device-private device, in MB: a multiple of chunk_mb, or 0 for no limit (default: 0)");
 
 static const struct dev_pagemap_ops dmirror_pagemap_ops = {
 	DMIRROR_FREE_OP,
+	DMIRROR_SPLIT_OP
 	.migrate_to_ram = dmirror_migrate_to_ram,
 };
 
-static struct dmirror_chunk *dmirror_page_chunk(struct page *page)
+/**
+ * dmirror_chunk_check() - are the parameters of this file good?
+ *
+ * Called once, when the module is loaded.
+ *
+ * Return: 0, or -EINVAL after saying why not.
+ */
+int dmirror_chunk_check(void)
 {
-	return container_of(page_pgmap(page), struct dmirror_chunk, pgmap);
+	if (!is_power_of_2(dmirror_chunk_mb) ||
+	    dmirror_chunk_mb < DMIRROR_BLOCK_SIZE / SZ_1M ||
+	    dmirror_chunk_mb > DMIRROR_CHUNK_MB_MAX) {
+		pr_err("hmm_dmirror: chunk_mb=%u: must be a power of two from %lu to %u\n",
+		       dmirror_chunk_mb, DMIRROR_BLOCK_SIZE / SZ_1M,
+		       DMIRROR_CHUNK_MB_MAX);
+		return -EINVAL;
+	}
+	if (dmirror_limit_mb % dmirror_chunk_mb) {
+		pr_err("hmm_dmirror: limit_mb=%u: must be 0 or a multiple of chunk_mb=%u\n",
+		       dmirror_limit_mb, dmirror_chunk_mb);
+		return -EINVAL;
+	}
+	return 0;
 }
 
 /**
- * dmirror_page_device() - whose page is it?
- * @page: a device page of this driver
+ * dmirror_chunk_size() - the size of a chunk
+ * @device: the device
  *
- * Return: the device that owns @page.
+ * Return: the bytes that the device grows by.
  */
-struct dmirror_device *dmirror_page_device(struct page *page)
+unsigned long dmirror_chunk_size(const struct dmirror_device *device)
 {
-	return dmirror_page_chunk(page)->device;
+	if (device->type == MEMORY_DEVICE_COHERENT)
+		return DMIRROR_COHERENT_SIZE;
+	return (unsigned long)dmirror_chunk_mb * SZ_1M;
 }
 
-/**
- * dmirror_backing_page() - where are the data of a device page?
- * @page: a device page of this driver that is in use
- *
- * A device page has no address in the kernel's direct map. Whoever wants its
- * contents must come through here.
- *
- * Return: the page of system RAM that holds the data.
- */
-struct page *dmirror_backing_page(struct page *page)
+/* Caller holds resize_lock, so nr_chunks does not change. */
+static bool dmirror_device_may_grow(const struct dmirror_device *device)
 {
-	return page->zone_device_data;
+	unsigned long mb = (device->nr_chunks + 1UL) * dmirror_chunk_mb;
+
+	if (device->type == MEMORY_DEVICE_COHERENT)
+		return !device->nr_chunks;
+	return !dmirror_limit_mb || mb <= dmirror_limit_mb;
+}
+
+/* Claim addresses that nothing uses. */
+static struct resource *dmirror_region_find(unsigned long size)
+{
+	struct resource *res;
+	int ret;
+
+	res = request_free_mem_region(&iomem_resource, size, "hmm_dmirror");
+	if (IS_ERR(res))
+		return res;
+
+	/* It claims whole sections, 128 MiB on x86. Give back the rest. */
+	ret = adjust_resource(res, res->start, size);
+	if (ret) {
+		release_mem_region(res->start, resource_size(res));
+		return ERR_PTR(ret);
+	}
+	return res;
+}
+
+/* Claim the addresses that a device-coherent device was given. */
+static struct resource *dmirror_region_claim(phys_addr_t start,
+					     unsigned long size)
+{
+	return request_mem_region(start, size, "hmm_dmirror coherent") ?:
+	       ERR_PTR(-EBUSY);
+}
+
+/*
+ * Claim addresses for a chunk and have struct pages made for them. If the
+ * kernel ran out of memory in the midst of that once, it has left a part of the
+ * range behind, and answers -EEXIST from then on. There are other ranges, but
+ * they are offered only while the bad one is claimed.
+ */
+static int dmirror_chunk_map(struct dmirror_chunk *chunk, unsigned long size)
+{
+	struct resource *claimed[DMIRROR_RANGES_TRIED];
+	struct dmirror_device *device = chunk->device;
+	unsigned int n = 0;
+	int ret;
+
+	do {
+		struct resource *res;
+
+		if (device->type == MEMORY_DEVICE_PRIVATE)
+			res = dmirror_region_find(size);
+		else
+			res = dmirror_region_claim(device->start, size);
+		if (IS_ERR(res)) {
+			ret = PTR_ERR(res);
+			break;
+		}
+		claimed[n++] = res;
+		chunk->pgmap.range.start = res->start;
+		chunk->pgmap.range.end = res->end;
+		ret = PTR_ERR_OR_ZERO(memremap_pages(&chunk->pgmap,
+						     numa_node_id()));
+	} while (ret == -EEXIST && device->type == MEMORY_DEVICE_PRIVATE &&
+		 n < DMIRROR_RANGES_TRIED);
+
+	if (!ret)
+		n--;
+	while (n--)
+		release_mem_region(claimed[n]->start, size);
+	return ret;
 }
 
 /* Caller holds resize_lock. */
 static int dmirror_chunk_add(struct dmirror_device *device)
 {
+	unsigned long size = dmirror_chunk_size(device);
+	unsigned long npages = size >> PAGE_SHIFT;
 	struct dmirror_chunk *chunk;
-	struct resource *res;
-	unsigned long first, pfn, end;
 	unsigned int nr_chunks;
-	void *ptr;
+	unsigned long first;
 	int ret;
 
-	chunk = kzalloc_obj(*chunk, GFP_KERNEL);
+	if (!dmirror_device_may_grow(device))
+		return -ENOMEM;
+
+	chunk = kvzalloc(struct_size(chunk, blocks,
+				     npages / DMIRROR_BLOCK_PAGES), GFP_KERNEL);
 	if (!chunk)
 		return -ENOMEM;
 
-	res = request_free_mem_region(&iomem_resource, DMIRROR_CHUNK_SIZE,
-				      "hmm_dmirror");
-	if (IS_ERR(res)) {
-		ret = PTR_ERR(res);
-		goto err_free;
-	}
-
 	chunk->device = device;
-	chunk->pgmap.type = MEMORY_DEVICE_PRIVATE;
-	chunk->pgmap.range.start = res->start;
-	chunk->pgmap.range.end = res->end;
+	chunk->npages = npages;
+	chunk->pgmap.type = device->type;
 	chunk->pgmap.nr_range = 1;
 	chunk->pgmap.ops = &dmirror_pagemap_ops;
 	chunk->pgmap.owner = device;
+	dmirror_chunk_init_blocks(chunk);
 
-	ptr = memremap_pages(&chunk->pgmap, numa_node_id());
-	if (IS_ERR(ptr)) {
-		ret = PTR_ERR(ptr);
-		goto err_region;
-	}
-
-	/* The last page put in is the first to go out: the top of the range. */
-	first = PHYS_PFN(res->start);
-	end = first + PHYS_PFN(DMIRROR_CHUNK_SIZE);
-	for (pfn = first; pfn < end; pfn++) {
-		struct page *page = pfn_to_page(pfn);
-
-		page->zone_device_data = chunk->free;
-		chunk->free = page;
+	ret = dmirror_chunk_map(chunk, size);
+	if (ret) {
+		kvfree(chunk);
+		return ret;
 	}
 
 	spin_lock(&device->lock);
 	list_add_tail(&chunk->list, &device->chunks);
+	dmirror_chunk_offer(chunk, true);
 	nr_chunks = ++device->nr_chunks;
 	spin_unlock(&device->lock);
 
-	pr_info("%s: added new %u MB chunk (total %u chunks, %u MB) PFNs [0x%lx 0x%lx)\n",
-		device->name, DMIRROR_CHUNK_MB, nr_chunks,
-		nr_chunks * DMIRROR_CHUNK_MB, first, end);
+	trace_dmirror_chunk_add(chunk);
+	first = dmirror_chunk_pfn(chunk);
+	pr_info("%s: added new %lu MB chunk (total %u chunks, %lu MB) PFNs [0x%lx 0x%lx)\n",
+		device->name, size / SZ_1M, nr_chunks,
+		nr_chunks * size / SZ_1M, first, first + npages);
 	return 0;
-
-err_region:
-	release_mem_region(res->start, resource_size(res));
-err_free:
-	kfree(chunk);
-	return ret;
 }
 
-static void dmirror_chunk_remove(struct dmirror_chunk *chunk)
+/**
+ * dmirror_chunk_remove() - give up a chunk
+ * @chunk: a chunk without pages in use that is not handing out any
+ *
+ * Caller holds resize_lock.
+ */
+void dmirror_chunk_remove(struct dmirror_chunk *chunk)
 {
 	struct dmirror_device *device = chunk->device;
 
@@ -141,216 +217,34 @@ static void dmirror_chunk_remove(struct dmirror_chunk *chunk)
 	device->nr_chunks--;
 	spin_unlock(&device->lock);
 
+	trace_dmirror_chunk_remove(chunk);
 	memunmap_pages(&chunk->pgmap);
-	release_mem_region(chunk->pgmap.range.start, DMIRROR_CHUNK_SIZE);
-	kfree(chunk);
-}
-
-/* Caller holds device->lock. */
-static struct dmirror_chunk *dmirror_chunk_with_room(struct dmirror_device *device)
-{
-	struct dmirror_chunk *chunk;
-
-	list_for_each_entry(chunk, &device->chunks, list)
-		if (chunk->free && !chunk->draining)
-			return chunk;
-	return NULL;
+	release_mem_region(chunk->pgmap.range.start,
+			   chunk->npages << PAGE_SHIFT);
+	kvfree(chunk);
 }
 
 /**
  * dmirror_device_grow() - make sure that the device has a free page
  * @device: the device
+ * @huge: make sure that it has a huge one
  *
  * Adds a chunk, unless another caller did so in the meantime. Sleeps; call it
  * without mmap_lock and without any folio locked.
  *
- * Return: 0; -EINTR on a fatal signal; -ENOMEM and what
- * request_free_mem_region() and memremap_pages() return when there is no room.
+ * Return: 0; -EINTR on a fatal signal; -ENOMEM if the device is as large as it
+ * may become; -ENOMEM and what request_free_mem_region() and memremap_pages()
+ * return when there is no room.
  */
-int dmirror_device_grow(struct dmirror_device *device)
+int dmirror_device_grow(struct dmirror_device *device, bool huge)
 {
-	bool room;
 	int ret = 0;
 
 	if (mutex_lock_killable(&device->resize_lock))
 		return -EINTR;
 
-	spin_lock(&device->lock);
-	room = dmirror_chunk_with_room(device);
-	spin_unlock(&device->lock);
-	if (!room)
+	if (!dmirror_device_has_room(device, huge))
 		ret = dmirror_chunk_add(device);
-
-	mutex_unlock(&device->resize_lock);
-	return ret;
-}
-
-/**
- * dmirror_page_alloc() - take a free device page
- * @device: the device
- *
- * Return: a device page with its backing page, locked, with one reference, as
- * the dst array of a migration wants it; ERR_PTR(-ENOSPC) if all pages of all
- * chunks are in use, then dmirror_device_grow() helps; ERR_PTR(-ENOMEM) if
- * there is no system RAM for the backing page.
- */
-struct page *dmirror_page_alloc(struct dmirror_device *device)
-{
-	struct dmirror_chunk *chunk;
-	struct page *page = NULL;
-	struct page *backing;
-
-	/* Rather fail the migration than have the OOM killer end a process. */
-	backing = alloc_page(GFP_HIGHUSER | __GFP_RETRY_MAYFAIL | __GFP_NOWARN);
-	if (!backing)
-		return ERR_PTR(-ENOMEM);
-
-	spin_lock(&device->lock);
-	chunk = dmirror_chunk_with_room(device);
-	if (chunk) {
-		page = chunk->free;
-		chunk->free = page->zone_device_data;
-		chunk->used++;
-	}
-	spin_unlock(&device->lock);
-
-	if (!page) {
-		__free_page(backing);
-		return ERR_PTR(-ENOSPC);
-	}
-
-	/* First the data, then the reference that lets others find the page. */
-	page->zone_device_data = backing;
-	dmirror_zone_device_page_init(page);
-	return page;
-}
-
-/**
- * dmirror_folio_free() - the last reference to a device page is gone
- * @folio: the device page
- *
- * Called by the kernel, possibly with a page table lock held.
- */
-void dmirror_folio_free(struct folio *folio)
-{
-	struct page *page = folio_page(folio, 0);
-	struct dmirror_chunk *chunk = dmirror_page_chunk(page);
-	struct dmirror_device *device = chunk->device;
-
-	__free_page(dmirror_backing_page(page));
-
-	spin_lock(&device->lock);
-	page->zone_device_data = chunk->free;
-	chunk->free = page;
-	chunk->used--;
-	spin_unlock(&device->lock);
-}
-
-/* Bring back those of a few pages that are in use and that nobody holds. */
-static int dmirror_evict_batch(unsigned long pfn, unsigned long npages)
-{
-	unsigned long src[DMIRROR_BATCH];
-	unsigned long dst[DMIRROR_BATCH] = {};
-	unsigned long i;
-	int ret = 0;
-
-	migrate_device_range(src, pfn, npages);
-	for (i = 0; i < npages; i++) {
-		struct page *from = migrate_pfn_to_page(src[i]);
-		struct page *to;
-
-		if (!from || !(src[i] & MIGRATE_PFN_MIGRATE))
-			continue;
-
-		to = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_RETRY_MAYFAIL |
-				__GFP_NOWARN);
-		if (!to) {
-			ret = -ENOMEM;
-			break;
-		}
-		lock_page(to);
-		copy_highpage(to, dmirror_backing_page(from));
-		dst[i] = migrate_pfn(page_to_pfn(to));
-	}
-	migrate_device_pages(src, dst, npages);
-	migrate_device_finalize(src, dst, npages);
-	return ret;
-}
-
-static unsigned long dmirror_chunk_used(struct dmirror_chunk *chunk)
-{
-	unsigned long used;
-
-	spin_lock(&chunk->device->lock);
-	used = chunk->used;
-	spin_unlock(&chunk->device->lock);
-	return used;
-}
-
-static void dmirror_chunk_set_draining(struct dmirror_chunk *chunk, bool drain)
-{
-	spin_lock(&chunk->device->lock);
-	chunk->draining = drain;
-	spin_unlock(&chunk->device->lock);
-}
-
-/* Caller holds resize_lock. */
-static int dmirror_chunk_empty(struct dmirror_chunk *chunk, bool must)
-{
-	unsigned long first = PHYS_PFN(chunk->pgmap.range.start);
-	unsigned long end = first + PHYS_PFN(DMIRROR_CHUNK_SIZE);
-	unsigned long pfn;
-	int ret;
-
-	while (dmirror_chunk_used(chunk)) {
-		for (pfn = first; pfn < end; pfn += DMIRROR_BATCH) {
-			ret = dmirror_evict_batch(pfn, DMIRROR_BATCH);
-			if (!ret && fatal_signal_pending(current))
-				ret = -EINTR;
-			if (ret && !must)
-				return ret;
-			cond_resched();
-		}
-		/* Let those who held the rest finish. */
-		schedule_timeout_uninterruptible(1);
-	}
-	return 0;
-}
-
-/**
- * dmirror_device_empty() - bring every page back and give up all chunks
- * @device: the device
- * @must: at unload: neither a signal nor a lack of system RAM ends it
- *
- * Other calls may go on meanwhile. Pages that they move to the device come to
- * lie in a new chunk, once this is done.
- *
- * Return: 0; -EINTR on a fatal signal; -ENOMEM if there is no system RAM for
- * the pages. On an error the chunks not yet emptied stay in use.
- */
-int dmirror_device_empty(struct dmirror_device *device, bool must)
-{
-	struct dmirror_chunk *chunk, *next;
-	int ret = 0;
-
-	if (must)
-		mutex_lock(&device->resize_lock);
-	else if (mutex_lock_killable(&device->resize_lock))
-		return -EINTR;
-
-	/* With resize_lock held the list changes only here. */
-	list_for_each_entry(chunk, &device->chunks, list)
-		dmirror_chunk_set_draining(chunk, true);
-
-	list_for_each_entry_safe(chunk, next, &device->chunks, list) {
-		ret = dmirror_chunk_empty(chunk, must);
-		if (ret)
-			break;
-		dmirror_chunk_remove(chunk);
-	}
-
-	list_for_each_entry(chunk, &device->chunks, list)
-		dmirror_chunk_set_draining(chunk, false);
 
 	mutex_unlock(&device->resize_lock);
 	return ret;

@@ -14,7 +14,14 @@
  * the faulting address. It does so by the same steps as the ioctl, see
  * migrate.c. The only difference is fault_page: it tells migrate_vma_setup()
  * that the additional reference to this page is the fault's own and not
- * somebody's pin.
+ * somebody's pin. Neighbours that are on the same device may come along for
+ * little more, since most of the cost is the way here: the module's parameter
+ * fault_pages says how many pages may come at once.
+ *
+ * For a huge page the way leads through do_huge_pmd_device_private(), there is
+ * no page table entry (vmf->pte is NULL), and the whole of it comes back. If
+ * there is no huge page of system RAM its page table entry is split, and the
+ * next fault is for a single page.
  *
  * When it returns 0 the CPU tries again, and finds the page, or faults again if
  * it could not be moved this time because somebody else was about to. No memory
@@ -24,7 +31,49 @@
  * The device page itself is freed last, when do_swap_page() drops its
  * reference.
  */
+#include <linux/log2.h>
+#include <linux/moduleparam.h>
+#include <linux/slab.h>
+
 #include "dmirror.h"
+#include "trace.h"
+
+static unsigned int dmirror_fault_pages = 1;
+module_param_named(fault_pages, dmirror_fault_pages, uint, 0444);
+MODULE_PARM_DESC(fault_pages, "pages brought back per CPU fault: the aligned group of so many pages around it, a power of two from 1 to 512 (default: 1)");
+
+/**
+ * dmirror_fault_check() - is the parameter of this file good?
+ *
+ * Called once, when the module is loaded.
+ *
+ * Return: 0, or -EINVAL after saying why not.
+ */
+int dmirror_fault_check(void)
+{
+	if (is_power_of_2(dmirror_fault_pages) &&
+	    dmirror_fault_pages <= DMIRROR_BLOCK_PAGES)
+		return 0;
+
+	pr_err("hmm_dmirror: fault_pages=%u: must be a power of two from 1 to %lu\n",
+	       dmirror_fault_pages, DMIRROR_BLOCK_PAGES);
+	return -EINVAL;
+}
+
+/* Bring back the aligned group of npages pages around the fault. */
+static int dmirror_fault_fetch(struct vm_fault *vmf, unsigned long npages,
+			       struct dmirror_batch *batch)
+{
+	unsigned long start = ALIGN_DOWN(vmf->address, npages * PAGE_SIZE);
+	struct vm_area_struct *vma = vmf->vma;
+
+	batch->args.vma = vma;
+	batch->args.start = max(start, vma->vm_start);
+	batch->args.end = min(start + npages * PAGE_SIZE, vma->vm_end);
+	batch->args.fault_page = vmf->page;
+	batch->huge = !vmf->pte;
+	return dmirror_bring_back(dmirror_page_device(vmf->page), batch);
+}
 
 /**
  * dmirror_migrate_to_ram() - bring back the page that the CPU touches
@@ -34,27 +83,34 @@
  */
 vm_fault_t dmirror_migrate_to_ram(struct vm_fault *vmf)
 {
+	unsigned long npages = vmf->pte ? dmirror_fault_pages :
+					  DMIRROR_BLOCK_PAGES;
 	struct dmirror_device *device = dmirror_page_device(vmf->page);
-	unsigned long src = 0, dst = 0, moved = 0;
-	struct migrate_vma args = {
-		.vma = vmf->vma,
-		.start = vmf->address,
-		.end = vmf->address + PAGE_SIZE,
-		.src = &src,
-		.dst = &dst,
-		.fault_page = vmf->page,
-	};
+	struct dmirror_batch *batch;
 	vm_fault_t ret = 0;
 	int err;
 
-	err = dmirror_bring_back(device, &args, &moved);
+	batch = dmirror_batch_alloc(npages, GFP_KERNEL);
+	if (!batch)
+		return VM_FAULT_OOM;
+
+	err = dmirror_fault_fetch(vmf, npages, batch);
+	/* The neighbours were a favour, this one page is a duty. */
+	if (err == -ENOMEM && vmf->pte && npages > 1)
+		err = dmirror_fault_fetch(vmf, 1, batch);
+
 	if (err == -ENOMEM)
 		ret = VM_FAULT_OOM;
-	else if (err)
+	else if (err && err != -EAGAIN)
 		ret = VM_FAULT_SIGBUS;
 
+	dmirror_count(device, DMIRROR_FAULTS, 1);
+	dmirror_count(device, DMIRROR_PAGES_BACK_BY_FAULT, batch->moved);
+	trace_dmirror_fault(device, vmf->address, batch->moved, err);
 	pr_debug("%s: CPU fault at 0x%lx: %lu %s back, returns %u\n",
-		 device->name, vmf->address, moved,
-		 moved == 1 ? "page" : "pages", (__force unsigned int)ret);
+		 device->name, vmf->address, batch->moved,
+		 batch->moved == 1 ? "page" : "pages",
+		 (__force unsigned int)ret);
+	kvfree(batch);
 	return ret;
 }

@@ -27,234 +27,296 @@
  * before anything is collected; that is a rule of this driver and not of the
  * kernel, and it has nothing to do with whether there is a page.
  *
- * The range is worked on in batches. What earlier batches moved stays moved if
- * a later one fails. If the device is full the batch ends early, and only when
- * all locks are released does the driver add a chunk and repeat it: adding one
- * takes long, and RELEASE may be waiting for just the pages that were locked.
+ * The range is worked on in batches, each under one PMD entry. What earlier
+ * batches moved stays moved if a later one fails. If the device is full the
+ * batch ends early, and only when all locks are released does the driver add a
+ * chunk and repeat it: adding one takes long, and RELEASE may be waiting for
+ * just the pages that were locked.
+ *
+ * A huge page can move as a whole (huge.c), but memory in one piece is scarce,
+ * on the device and in system RAM. So a batch in which an allocation failed is
+ * done once more, with huge pages split, before the call fails.
  *
  * What may fail: no mapping or not readable (-EINVAL), no memory (-ENOMEM), a
  * page could not be moved to the device (-ENOENT), the process is gone
  * (-EINVAL), a fatal signal (-EINTR).
  */
-#include <linux/ctype.h>
-#include <linux/highmem.h>
-#include <linux/moduleparam.h>
-#include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 
 #include "dmirror.h"
+#include "trace.h"
 
-#define DMIRROR_VERIFY_BYTES	32	/* how much of a page verify shows */
-
-static bool dmirror_verify;
-module_param_named(verify, dmirror_verify, bool, 0644);
-MODULE_PARM_DESC(verify, "compare each page with its copy and report (default: no)");
-
-/* Say whether two pages are the same, and how they begin. */
-static void dmirror_verify_page(struct dmirror_device *device,
-				unsigned long addr, const char *which,
-				struct page *to, struct page *from)
+/**
+ * dmirror_batch_alloc() - get what a migration works with
+ * @npages: the most pages that a batch is to have
+ * @gfp: how to allocate
+ *
+ * Return: a batch without a range, for kvfree(), or NULL.
+ */
+struct dmirror_batch *dmirror_batch_alloc(unsigned long npages, gfp_t gfp)
 {
-	const u8 *new = kmap_local_page(to);
-	const u8 *old = kmap_local_page(from);
-	char text[DMIRROR_VERIFY_BYTES + 1];
-	unsigned int i;
+	struct dmirror_batch *batch;
 
-	for (i = 0; i < DMIRROR_VERIFY_BYTES && new[i]; i++)
-		text[i] = isascii(new[i]) && isprint(new[i]) ? new[i] : '.';
-	text[i] = '\0';
+	batch = kvmalloc(struct_size(batch, slots, 3 * npages), gfp);
+	if (!batch)
+		return NULL;
 
-	for (i = 0; i < PAGE_SIZE && new[i] == old[i]; i++)
-		;
-	if (i == PAGE_SIZE)
-		pr_info_ratelimited("%s: verify 0x%lx: %s are equal, first bytes \"%s\"\n",
-				    device->name, addr, which, text);
-	else
-		pr_err_ratelimited("%s: verify 0x%lx: %s differ at byte %u\n",
-				   device->name, addr, which, i);
-
-	kunmap_local(old);
-	kunmap_local(new);
+	*batch = (struct dmirror_batch) {
+		.args.src = batch->slots,
+		.args.dst = batch->slots + npages,
+		.pages = (struct page **)(batch->slots + 2 * npages),
+		.huge = true,
+	};
+	return batch;
 }
 
-static unsigned long dmirror_count_moved(const struct migrate_vma *args)
+/**
+ * dmirror_count_moved() - what did the kernel move in the end?
+ * @src: the src array, after migrate_vma_pages() or migrate_device_pages()
+ * @dst: the dst array
+ * @n: number of entries
+ *
+ * Return: the number of pages.
+ */
+unsigned long dmirror_count_moved(const unsigned long *src,
+				  const unsigned long *dst, unsigned long n)
 {
 	unsigned long i, moved = 0;
 
-	for (i = 0; i < args->npages; i++)
-		if (args->dst[i] && (args->src[i] & MIGRATE_PFN_MIGRATE))
-			moved++;
+	for (i = 0; i < n; i++)
+		if (dst[i] && (src[i] & MIGRATE_PFN_MIGRATE))
+			moved += dst[i] & MIGRATE_PFN_COMPOUND ?
+				 DMIRROR_BLOCK_PAGES : 1;
 	return moved;
 }
 
-/* One batch from system RAM to the device; -ENOSPC if the device is full. */
-static int dmirror_send(struct dmirror_device *device, struct migrate_vma *args,
-			unsigned long *moved)
+/*
+ * The last two steps. ret is how the allocation of pages went; -EAGAIN also if
+ * a huge page was refused as such.
+ */
+static int dmirror_batch_finish(struct dmirror_device *device,
+				struct dmirror_batch *batch, int ret)
 {
-	unsigned long addr = args->start;
-	unsigned long i;
+	const struct migrate_vma *args = &batch->args;
+	unsigned long moved;
+
+	if (ret == -ENOMEM || ret == -EAGAIN)
+		dmirror_count(device, DMIRROR_ALLOCATION_FAILURES, 1);
+
+	migrate_vma_pages(&batch->args);
+	moved = dmirror_count_moved(args->src, args->dst, args->npages);
+	if (!ret && !moved && (args->dst[0] & MIGRATE_PFN_COMPOUND))
+		ret = -EAGAIN;
+
+	migrate_vma_finalize(&batch->args);
+	batch->moved += moved;
+	return ret;
+}
+
+/* Single pages to the device. */
+static int dmirror_send_pages(struct dmirror_device *device,
+			      struct dmirror_batch *batch)
+{
+	const struct migrate_vma *args = &batch->args;
+	struct page **to = batch->pages;
+	unsigned long i, wanted = 0;
 	int ret;
 
-	args->flags = MIGRATE_VMA_SELECT_SYSTEM;
-	ret = migrate_vma_setup(args);
-	if (ret)
-		return ret;
+	for (i = 0; i < args->npages; i++)
+		if (args->src[i] & MIGRATE_PFN_MIGRATE)
+			wanted++;
+	ret = dmirror_pages_alloc(device, to, wanted);
 
-	for (i = 0; i < args->npages; i++, addr += PAGE_SIZE) {
-		struct page *from, *to, *data;
-
+	for (i = 0; wanted && *to; i++) {
 		if (!(args->src[i] & MIGRATE_PFN_MIGRATE))
 			continue;
 
-		to = dmirror_page_alloc(device);
-		if (IS_ERR(to)) {
-			ret = PTR_ERR(to);
-			break;
-		}
-
 		/* No source page: nobody has touched this address so far. */
-		from = migrate_pfn_to_page(args->src[i]);
-		data = dmirror_backing_page(to);
-		if (from)
-			copy_highpage(data, from);
-		else
-			clear_highpage(data);
-		if (dmirror_verify)
-			dmirror_verify_page(device, addr,
-					    "source page and device page",
-					    data, from ?: ZERO_PAGE(addr));
+		dmirror_copy_to_device(device, args->start + i * PAGE_SIZE, *to,
+				       migrate_pfn_to_page(args->src[i]), 1);
+		args->dst[i] = migrate_pfn(page_to_pfn(*to++));
+		wanted--;
+	}
+	return ret;
+}
 
+/* One batch from system RAM to the device; -ENOSPC if the device is full. */
+static int dmirror_send(struct dmirror_device *device,
+			struct dmirror_batch *batch)
+{
+	int ret;
+
+	/* The core brings back no huge coherent page: do not make any. */
+	batch->args.flags = MIGRATE_VMA_SELECT_SYSTEM;
+	if (batch->huge && device->type == MEMORY_DEVICE_PRIVATE)
+		batch->args.flags |= DMIRROR_SELECT_HUGE;
+
+	ret = migrate_vma_setup(&batch->args);
+	if (ret)
+		return ret;
+
+	if (dmirror_batch_is_huge(batch))
+		ret = dmirror_send_huge(device, batch);
+	else
+		ret = dmirror_send_pages(device, batch);
+	return dmirror_batch_finish(device, batch, ret);
+}
+
+/* Single pages from the device. */
+static int dmirror_fetch_pages(struct dmirror_device *device,
+			       struct dmirror_batch *batch)
+{
+	struct migrate_vma *args = &batch->args;
+	unsigned long addr = args->start;
+	unsigned long i;
+
+	for (i = 0; i < args->npages; i++, addr += PAGE_SIZE) {
+		struct page *from = migrate_pfn_to_page(args->src[i]);
+		struct page *to = NULL;
+
+		if (!from || !(args->src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+
+		if (!dmirror_fail_once(device))
+			to = alloc_page_vma(GFP_HIGHUSER_MOVABLE, args->vma,
+					    addr);
+		if (!to)
+			return -ENOMEM;
+
+		lock_page(to);
+		dmirror_copy_to_system(device, addr, to, from, 1);
 		args->dst[i] = migrate_pfn(page_to_pfn(to));
 	}
-
-	migrate_vma_pages(args);
-	*moved += dmirror_count_moved(args);
-	migrate_vma_finalize(args);
-	return ret;
+	return 0;
 }
 
 /**
  * dmirror_bring_back() - migrate pages from the device to system RAM
  * @device: the device; pages of another one are left alone
- * @args: vma, range, src and dst array, fault_page if this serves a CPU fault
- * @moved: the number of pages moved is added to this
+ * @batch: vma, range, fault_page if this serves a CPU fault; the number of
+ *	pages moved is added up
  *
  * Caller holds mmap_lock.
  *
  * Return: 0, even if some page could not be moved; -ENOMEM if there is no
- * system RAM; an error of migrate_vma_setup().
+ * system RAM; -EAGAIN if a huge page was split instead and the rest of it is to
+ * be asked for again; an error of migrate_vma_setup().
  */
-int dmirror_bring_back(struct dmirror_device *device, struct migrate_vma *args,
-		       unsigned long *moved)
+int dmirror_bring_back(struct dmirror_device *device,
+		       struct dmirror_batch *batch)
 {
-	unsigned long addr = args->start;
-	unsigned long i;
 	int ret;
 
 	/* The owner is the filter. With a wrong one nothing would migrate. */
-	args->pgmap_owner = device;
-	args->flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
-	ret = migrate_vma_setup(args);
+	batch->args.pgmap_owner = device;
+	batch->args.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE;
+	if (device->type == MEMORY_DEVICE_COHERENT)
+		batch->args.flags = MIGRATE_VMA_SELECT_DEVICE_COHERENT;
+	else if (batch->huge)
+		batch->args.flags |= DMIRROR_SELECT_HUGE;
+
+	ret = migrate_vma_setup(&batch->args);
 	if (ret)
 		return ret;
 
-	for (i = 0; i < args->npages; i++, addr += PAGE_SIZE) {
-		struct page *from = migrate_pfn_to_page(args->src[i]);
-		struct page *to, *data;
-
-		if (!from || !(args->src[i] & MIGRATE_PFN_MIGRATE))
-			continue;
-
-		to = alloc_page_vma(GFP_HIGHUSER_MOVABLE, args->vma, addr);
-		if (!to) {
-			ret = -ENOMEM;
-			break;
-		}
-		lock_page(to);
-
-		data = dmirror_backing_page(from);
-		copy_highpage(to, data);
-		if (dmirror_verify)
-			dmirror_verify_page(device, addr,
-					    "device page and system page",
-					    to, data);
-
-		args->dst[i] = migrate_pfn(page_to_pfn(to));
-	}
-
-	migrate_vma_pages(args);
-	*moved += dmirror_count_moved(args);
-	migrate_vma_finalize(args);
-	return ret;
+	if (dmirror_batch_is_huge(batch))
+		ret = dmirror_fetch_huge(device, batch);
+	else
+		ret = dmirror_fetch_pages(device, batch);
+	return dmirror_batch_finish(device, batch, ret);
 }
 
 typedef int dmirror_batch_fn(struct dmirror_device *device,
-			     struct migrate_vma *args, unsigned long *moved);
+			     struct dmirror_batch *batch);
 
-/* One batch at start. On return, *next is where the following one begins. */
+/* One batch at start. On return, args.end is where the following one begins. */
 static int dmirror_migrate_batch(struct dmirror *dmirror, unsigned long start,
-				 unsigned long end, dmirror_batch_fn *batch,
-				 unsigned long *next, unsigned long *moved)
+				 unsigned long end, dmirror_batch_fn *move,
+				 struct dmirror_batch *batch)
 {
-	unsigned long src[DMIRROR_BATCH] = {};
-	unsigned long dst[DMIRROR_BATCH] = {};
-	struct migrate_vma args = {
-		.src = src,
-		.dst = dst,
-		.start = start,
-		.pgmap_owner = dmirror->device,
-	};
 	struct mm_struct *mm = dmirror->notifier.mm;
+	struct migrate_vma *args = &batch->args;
 	int ret = -EINVAL;
 
 	if (mmap_read_lock_killable(mm))
 		return -EINTR;
 
-	args.vma = vma_lookup(mm, start);
-	if (args.vma && (args.vma->vm_flags & VM_READ)) {
-		args.end = min3(end, args.vma->vm_end,
-				start + DMIRROR_BATCH * PAGE_SIZE);
-		*next = args.end;
-		ret = batch(dmirror->device, &args, moved);
+	args->vma = vma_lookup(mm, start);
+	if (args->vma && (args->vma->vm_flags & VM_READ)) {
+		args->start = start;
+		args->end = min3(end, args->vma->vm_end,
+				 ALIGN(start + 1, DMIRROR_BLOCK_SIZE));
+		args->pgmap_owner = dmirror->device;
+		ret = move(dmirror->device, batch);
 	}
 
 	mmap_read_unlock(mm);
 	return ret;
 }
 
-static int dmirror_migrate(struct dmirror *dmirror,
-			   const struct hmm_dmirror_cmd *cmd,
-			   dmirror_batch_fn *batch, unsigned long *moved)
+/* All batches of a range. Caller holds a reference to the mm. */
+static int dmirror_migrate_range(struct dmirror *dmirror, unsigned long addr,
+				 unsigned long end, dmirror_batch_fn *move,
+				 struct dmirror_batch *batch)
 {
-	struct mm_struct *mm = dmirror->notifier.mm;
-	unsigned long end = dmirror_cmd_end(cmd);
-	unsigned long addr = cmd->addr;
-	unsigned long next = addr;
-	int ret = 0;
+	int ret;
 
-	if (!mmget_not_zero(mm))
-		return -EINVAL;
-
-	while (!ret && addr < end) {
-		ret = dmirror_migrate_batch(dmirror, addr, end, batch, &next,
-					    moved);
-		if (!ret)
-			addr = next;
+	while (addr < end) {
+		ret = dmirror_migrate_batch(dmirror, addr, end, move, batch);
+		if (!ret) {
+			addr = batch->args.end;
+			batch->huge = true;
+		}
 
 		/* Full: make room and do the batch again. */
 		if (ret == -ENOSPC) {
-			ret = dmirror_device_grow(dmirror->device);
+			ret = dmirror_device_grow(dmirror->device, batch->huge);
 			if (ret && ret != -EINTR)
 				ret = -ENOMEM;
 		}
-
+		/* The second attempt at a batch is made with huge pages split. */
+		if (batch->huge && (ret == -ENOMEM || ret == -EAGAIN)) {
+			batch->huge = false;
+			ret = 0;
+		}
 		if (!ret && fatal_signal_pending(current))
 			ret = -EINTR;
+		if (ret)
+			return ret;
 		cond_resched();
 	}
+	return 0;
+}
 
-	mmput(mm);
+static int dmirror_migrate(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
+			   dmirror_batch_fn *move)
+{
+	unsigned long batch_pages = min_t(u64, cmd->npages, DMIRROR_BLOCK_PAGES);
+	struct dmirror_device *device = dmirror->device;
+	struct mm_struct *mm = dmirror->notifier.mm;
+	bool to_device = move == dmirror_send;
+	struct dmirror_batch *batch;
+	int ret;
+
+	batch = dmirror_batch_alloc(batch_pages, GFP_KERNEL);
+	if (!batch)
+		return -ENOMEM;
+
+	trace_dmirror_migrate_begin(device, to_device, cmd);
+	ret = -EINVAL;
+	if (mmget_not_zero(mm)) {
+		ret = dmirror_migrate_range(dmirror, cmd->addr,
+					    dmirror_cmd_end(cmd), move, batch);
+		mmput(mm);
+	}
+	dmirror_count(device, to_device ? DMIRROR_PAGES_TO_DEVICE :
+					  DMIRROR_PAGES_BACK_BY_IOCTL,
+		      batch->moved);
+	trace_dmirror_migrate_end(device, to_device, cmd, batch->moved, ret);
+	cmd->cpages = batch->moved;
+	kvfree(batch);
 	return ret;
 }
 
@@ -262,21 +324,26 @@ static int dmirror_migrate(struct dmirror *dmirror,
  * dmirror_migrate_to_device() - HMM_DMIRROR_MIGRATE_TO_DEV
  * @dmirror: the open file
  * @cmd: range to move, buffer for what the device then sees; cpages is filled
- *	in with the pages that are on the device, moved now or before
+ *	in with the pages that are on the device, moved now or before, or on an
+ *	error with those that were moved now
  *
  * Return: 0 or one of the errors named at the top of this file.
  */
 int dmirror_migrate_to_device(struct dmirror *dmirror,
 			      struct hmm_dmirror_cmd *cmd)
 {
-	unsigned long moved = 0;
+	u64 moved;
 	int ret;
 
-	ret = dmirror_migrate(dmirror, cmd, dmirror_send, &moved);
+	ret = dmirror_migrate(dmirror, cmd, dmirror_send);
+	moved = cmd->cpages;
+	cmd->cpages = 0;
 	if (!ret)
 		ret = dmirror_read_back(dmirror, cmd);
+	if (ret)
+		cmd->cpages = moved;
 
-	pr_debug("%s: migrate to device: %lu of %llu pages, returns %d\n",
+	pr_debug("%s: migrate to device: %llu of %llu pages, returns %d\n",
 		 dmirror->device->name, moved, cmd->npages, ret);
 	return ret;
 }
@@ -292,13 +359,11 @@ int dmirror_migrate_to_device(struct dmirror *dmirror,
 int dmirror_migrate_to_system(struct dmirror *dmirror,
 			      struct hmm_dmirror_cmd *cmd)
 {
-	unsigned long moved = 0;
 	int ret;
 
-	ret = dmirror_migrate(dmirror, cmd, dmirror_bring_back, &moved);
-	cmd->cpages = moved;
+	ret = dmirror_migrate(dmirror, cmd, dmirror_bring_back);
 
-	pr_debug("%s: migrate to system: %lu of %llu pages, returns %d\n",
-		 dmirror->device->name, moved, cmd->npages, ret);
+	pr_debug("%s: migrate to system: %llu of %llu pages, returns %d\n",
+		 dmirror->device->name, cmd->cpages, cmd->npages, ret);
 	return ret;
 }

@@ -4,8 +4,8 @@
  *
  * The device of this driver has a page table of its own, dmirror.page_table,
  * and works with the same addresses as the process. An entry holds a PFN and
- * says whether the device may write there. READ and WRITE copy through these
- * entries, page by page; where one is missing the device has a page fault.
+ * says whether the device may write there. The device works through these
+ * entries, page by page (access.c); where one is missing it has a page fault.
  *
  * dmirror_fault() serves it. hmm_range_fault() walks the CPU's page table,
  * faults in on behalf of the device what is not there, and reports one PFN for
@@ -18,58 +18,56 @@
  * only if the number is still the same. Otherwise begin again.
  *
  * So there is one rule: an entry exists only as long as the CPU's page table
- * agrees. Every entry is made here and nowhere else. A migration does not write
- * the device's page table; it lets the notifier drop the old entries and the
- * next access look up the new ones.
+ * agrees. A migration does not write the device's page table; it lets the
+ * notifier drop the old entries and the next access look up the new ones. Only
+ * exclusive.c makes entries of its own, by the same rule.
  *
  * A page that is on this device already comes out of hmm_range_fault() as a
  * device page, since dmirror_fault() names itself as the owner. Its struct page
  * has no memory behind it, so the copy goes to its backing page. A page that is
  * on another device is brought back to system RAM first.
  *
+ * The question comes in two forms. hmm_range_fault() is asked under mmap_lock,
+ * and keeps it: a page that only another thread can supply, and userfaultfd is
+ * made for that, cannot come, so the answer is -EFAULT. Newer kernels have
+ * hmm_range_fault_unlocked_timeout() as well. It takes the lock by itself and
+ * lets go of it where a fault has to wait.
+ *
  * What may fail: no mapping or not readable (-EFAULT), not writable (-EPERM),
- * still changing after a second (-EBUSY), the process is gone (-EINVAL). What
- * is missing is asked for before the first byte is copied, so one of these
- * errors usually means that nothing was.
+ * still changing after a second (-EBUSY), a fatal signal (-EINTR).
  */
-#include <linux/highmem.h>
 #include <linux/hmm.h>
 #include <linux/jiffies.h>
-#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
-#include <linux/uaccess.h>
 
 #include "dmirror.h"
+#include "trace.h"
 
 /*
- * An entry of the device's page table: an XArray value made of the PFN and two
- * bits. An access names the bits that it needs; 0 is a plain read.
+ * The page that HMM reported for addr. If a range begins inside a huge device
+ * page, Linux 7.3 reports the PFNs from the beginning of that, one range after
+ * the other. What one PMD entry maps lies in order, so addr tells.
  */
-#define DMIRROR_PTE_WRITE	BIT(0)	/* the device may write */
-#define DMIRROR_PTE_DEVICE	BIT(1)	/* the page is on this device */
-#define DMIRROR_PTE_SHIFT	2
-
-static unsigned long dmirror_pte_make(unsigned long hmm_pfn)
+static struct page *dmirror_hmm_page(unsigned long hmm_pfn, unsigned long addr)
 {
-	struct page *page = hmm_pfn_to_page(hmm_pfn);
+	unsigned long pfn = page_to_pfn(hmm_pfn_to_page(hmm_pfn));
+
+	if (hmm_pfn_to_map_order(hmm_pfn) == DMIRROR_HUGE_ORDER)
+		pfn = ALIGN_DOWN(pfn, DMIRROR_BLOCK_PAGES) +
+		      PHYS_PFN(addr & ~PMD_MASK);
+	return pfn_to_page(pfn);
+}
+
+static unsigned long dmirror_pte_make(const struct dmirror_device *device,
+				      struct page *page, unsigned long hmm_pfn)
+{
 	unsigned long pte = page_to_pfn(page) << DMIRROR_PTE_SHIFT;
 
 	if (hmm_pfn & HMM_PFN_WRITE)
 		pte |= DMIRROR_PTE_WRITE;
-	if (is_device_private_page(page))
+	if (dmirror_page_is_on(page, device))
 		pte |= DMIRROR_PTE_DEVICE;
 	return pte;
-}
-
-static void *dmirror_pte_get(struct dmirror *dmirror, unsigned long addr)
-{
-	return xa_load(&dmirror->page_table, addr >> PAGE_SHIFT);
-}
-
-static bool dmirror_pte_allows(const void *entry, unsigned long need)
-{
-	return xa_is_value(entry) && (xa_to_value(entry) & need) == need;
 }
 
 static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
@@ -80,6 +78,13 @@ static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
 		container_of(notifier, struct dmirror, notifier);
 	unsigned long index;
 	void *entry;
+
+	trace_dmirror_invalidate(dmirror->device, range);
+	dmirror_count(dmirror->device, DMIRROR_INVALIDATIONS, 1);
+
+	/* Our own exclusive access: the entry for it is only about to be made. */
+	if (range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == dmirror)
+		return true;
 
 	/* A caller that cannot sleep (the OOM reaper) takes no for an answer. */
 	if (mmu_notifier_range_blockable(range))
@@ -103,6 +108,17 @@ static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
 const struct mmu_interval_notifier_ops dmirror_notifier_ops = {
 	.invalidate = dmirror_invalidate,
 };
+
+/* Take the mutex, unless what HMM reported is no longer true. */
+static bool dmirror_hold(struct dmirror *dmirror, const struct hmm_range *range)
+{
+	mutex_lock(&dmirror->mutex);
+	if (!mmu_interval_read_retry(range->notifier, range->notifier_seq))
+		return true;
+
+	mutex_unlock(&dmirror->mutex);
+	return false;
+}
 
 /**
  * dmirror_range_fault() - ask HMM for a range and hold on to the answer
@@ -137,14 +153,39 @@ int dmirror_range_fault(struct dmirror *dmirror, struct hmm_range *range)
 		if (ret)
 			return ret;
 
-		mutex_lock(&dmirror->mutex);
-		if (!mmu_interval_read_retry(range->notifier,
-					     range->notifier_seq))
+		if (dmirror_hold(dmirror, range))
 			return 0;
-		mutex_unlock(&dmirror->mutex);
 	} while (time_before(jiffies, timeout));
 
 	return -EBUSY;
+}
+
+/**
+ * dmirror_range_fault_unlocked() - the same without holding on to mmap_lock
+ * @dmirror: the open file; the caller holds a reference to its mm
+ * @range: what to ask for; notifier and sequence number are filled in here
+ *
+ * A page that userfaultfd supplies may take as long as its supplier likes; the
+ * second of patience is for a mapping that keeps changing.
+ *
+ * Return: as dmirror_range_fault(); -EINVAL where the kernel cannot do this.
+ */
+int dmirror_range_fault_unlocked(struct dmirror *dmirror,
+				 struct hmm_range *range)
+{
+	unsigned long patience = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	int ret;
+
+	range->notifier = &dmirror->notifier;
+	while (!(ret = hmm_range_fault_unlocked_timeout(range, patience))) {
+		if (dmirror_hold(dmirror, range))
+			return 0;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return ret;
 }
 
 /*
@@ -164,7 +205,10 @@ static int dmirror_store(struct dmirror *dmirror, struct hmm_range *range,
 
 		if (!(*hmm_pfn & HMM_PFN_VALID))
 			return -ENOENT;
-		pte = dmirror_pte_make(*hmm_pfn++);
+		pte = dmirror_pte_make(dmirror->device,
+				       dmirror_hmm_page(*hmm_pfn, range->start),
+				       *hmm_pfn);
+		hmm_pfn++;
 		if (need & ~pte & DMIRROR_PTE_DEVICE)
 			return -ENOENT;
 		if (need & ~pte & DMIRROR_PTE_WRITE)
@@ -180,9 +224,18 @@ static int dmirror_store(struct dmirror *dmirror, struct hmm_range *range,
 	return 0;
 }
 
-/* Fill the device's page table for a range. Caller holds a reference to mm. */
-static int dmirror_fault(struct dmirror *dmirror, unsigned long start,
-			 unsigned long end, unsigned long need)
+/**
+ * dmirror_fault() - the device's page fault: fill its page table for a range
+ * @dmirror: the open file; the caller holds a reference to its mm
+ * @start: first address
+ * @end: first address after the range
+ * @access: what the device needs there, and how to ask for it
+ *
+ * Return: 0; one of the errors named at the top of this file; -ENOENT if a page
+ * that has to be on the device is not there.
+ */
+int dmirror_fault(struct dmirror *dmirror, unsigned long start,
+		  unsigned long end, const struct dmirror_access *access)
 {
 	unsigned long pfns[DMIRROR_BATCH] = {};
 	struct hmm_range range = {
@@ -193,9 +246,9 @@ static int dmirror_fault(struct dmirror *dmirror, unsigned long start,
 	int ret;
 
 	/* What has to be on the device is looked for, but not faulted in. */
-	if (!(need & DMIRROR_PTE_DEVICE))
+	if (!(access->need & DMIRROR_PTE_DEVICE))
 		range.default_flags = HMM_PFN_REQ_FAULT;
-	if (need & DMIRROR_PTE_WRITE)
+	if (access->need & DMIRROR_PTE_WRITE)
 		range.default_flags |= HMM_PFN_REQ_WRITE;
 
 	while (range.start < end) {
@@ -205,10 +258,10 @@ static int dmirror_fault(struct dmirror *dmirror, unsigned long start,
 		else if (end - range.start > DMIRROR_BATCH * PAGE_SIZE)
 			range.end = range.start + DMIRROR_BATCH * PAGE_SIZE;
 
-		ret = dmirror_range_fault(dmirror, &range);
+		ret = access->ask(dmirror, &range);
 		if (ret)
 			return ret;
-		ret = dmirror_store(dmirror, &range, need);
+		ret = dmirror_store(dmirror, &range, access->need);
 		mutex_unlock(&dmirror->mutex);
 
 		/*
@@ -224,155 +277,4 @@ static int dmirror_fault(struct dmirror *dmirror, unsigned long start,
 			return ret;
 	}
 	return 0;
-}
-
-/* The first page that the device cannot use as it needs to, or end. */
-static unsigned long dmirror_first_missing(struct dmirror *dmirror,
-					   unsigned long start,
-					   unsigned long end,
-					   unsigned long need)
-{
-	while (start < end && !fatal_signal_pending(current) &&
-	       dmirror_pte_allows(dmirror_pte_get(dmirror, start), need)) {
-		start += PAGE_SIZE;
-		cond_resched();
-	}
-	return start;
-}
-
-/* The device at work: copy up to the first page that it cannot use. */
-static unsigned long dmirror_copy_present(struct dmirror *dmirror,
-					  unsigned long start,
-					  unsigned long end, char *buffer,
-					  unsigned long need)
-{
-	mutex_lock(&dmirror->mutex);
-	for (; start < end; start += PAGE_SIZE, buffer += PAGE_SIZE) {
-		void *entry = dmirror_pte_get(dmirror, start);
-		struct page *page, *data;
-
-		if (!dmirror_pte_allows(entry, need))
-			break;
-
-		page = pfn_to_page(xa_to_value(entry) >> DMIRROR_PTE_SHIFT);
-		data = page;
-		if (xa_to_value(entry) & DMIRROR_PTE_DEVICE)
-			data = dmirror_backing_page(page);
-
-		if (need & DMIRROR_PTE_WRITE) {
-			memcpy_to_page(data, 0, buffer, PAGE_SIZE);
-			/* The CPU's page table does not know that we wrote. */
-			folio_mark_dirty(page_folio(page));
-		} else {
-			memcpy_from_page(buffer, data, 0, PAGE_SIZE);
-		}
-	}
-	mutex_unlock(&dmirror->mutex);
-	return start;
-}
-
-/* Copy between the mirrored range and the caller's buffer, a batch at a time. */
-static int dmirror_copy(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
-			char *bounce, unsigned long need)
-{
-	char __user *user = u64_to_user_ptr(cmd->ptr);
-	unsigned long end = dmirror_cmd_end(cmd);
-	unsigned long addr = cmd->addr;
-	unsigned long missing, next, len;
-	int ret;
-
-	missing = dmirror_first_missing(dmirror, addr, end, need);
-	while (addr < end) {
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
-
-		next = min(end, addr + DMIRROR_BATCH * PAGE_SIZE);
-		if ((need & DMIRROR_PTE_WRITE) &&
-		    copy_from_user(bounce, user, next - addr))
-			return -EFAULT;
-
-		if (missing < end) {
-			ret = dmirror_fault(dmirror, missing, end, need);
-			if (ret)
-				return ret;
-			if (!(need & DMIRROR_PTE_DEVICE))
-				cmd->faults++;
-		}
-
-		missing = dmirror_copy_present(dmirror, addr, next, bounce,
-					       need);
-		len = missing - addr;
-		if (!(need & DMIRROR_PTE_WRITE) &&
-		    copy_to_user(user, bounce, len))
-			return -EFAULT;
-
-		/* A page may have gone away since: ask for it again. */
-		if (missing == next)
-			missing = end;
-		user += len;
-		addr += len;
-		cmd->cpages += len >> PAGE_SHIFT;
-	}
-	return 0;
-}
-
-static int dmirror_access(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
-			  unsigned long need)
-{
-	struct mm_struct *mm = dmirror->notifier.mm;
-	char *bounce;
-	int ret;
-
-	if (!mmget_not_zero(mm))
-		return -EINVAL;
-
-	/* User memory is not touched under the mutex, so it takes two steps. */
-	bounce = kvmalloc_array(min_t(u64, cmd->npages, DMIRROR_BATCH),
-				PAGE_SIZE, GFP_KERNEL);
-	if (bounce)
-		ret = dmirror_copy(dmirror, cmd, bounce, need);
-	else
-		ret = -ENOMEM;
-
-	kvfree(bounce);
-	mmput(mm);
-	return ret;
-}
-
-/**
- * dmirror_read() - HMM_DMIRROR_READ: the device reads the process's memory
- * @dmirror: the open file
- * @cmd: range to read and buffer for what the device saw; counts are filled in
- *
- * Return: 0 or one of the errors named at the top of this file.
- */
-int dmirror_read(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
-{
-	return dmirror_access(dmirror, cmd, 0);
-}
-
-/**
- * dmirror_write() - HMM_DMIRROR_WRITE: the device writes the process's memory
- * @dmirror: the open file
- * @cmd: range to write and buffer with the data; counts are filled in
- *
- * Return: 0 or one of the errors named at the top of this file.
- */
-int dmirror_write(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
-{
-	return dmirror_access(dmirror, cmd, DMIRROR_PTE_WRITE);
-}
-
-/**
- * dmirror_read_back() - read pages that have to be on the device
- * @dmirror: the open file
- * @cmd: range to read and buffer for what the device saw; cpages is filled in
- *
- * Return: as dmirror_read(), and -ENOENT, with nothing copied, if a page of the
- * range is not on the device; none is fetched or brought back for this.
- */
-int dmirror_read_back(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
-{
-	return dmirror_access(dmirror, cmd, DMIRROR_PTE_DEVICE);
 }

@@ -12,7 +12,8 @@
  * afterwards. For a longer range every batch is a moment of its own.
  *
  * A page on this device is reported, since the question names its owner. A page
- * on another device is as invisible as one that was swapped out. An address
+ * on another device-private device is as invisible as one that was swapped out;
+ * on a device-coherent one it is mapped like any other page. An address
  * without a mapping, or with one that may not be read, is an error in its byte
  * and not of the call.
  */
@@ -23,7 +24,8 @@
 
 #include "dmirror.h"
 
-static u8 dmirror_snapshot_byte(unsigned long hmm_pfn)
+static u8 dmirror_snapshot_byte(const struct dmirror_device *device,
+				unsigned long hmm_pfn)
 {
 	unsigned int shift = hmm_pfn_to_map_order(hmm_pfn) + PAGE_SHIFT;
 	struct page *page;
@@ -40,6 +42,10 @@ static u8 dmirror_snapshot_byte(unsigned long hmm_pfn)
 	page = hmm_pfn_to_page(hmm_pfn);
 	if (is_device_private_page(page))
 		byte |= HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL;
+	else if (is_device_coherent_page(page))
+		byte |= dmirror_page_is_on(page, device) ?
+			HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL :
+			HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE;
 	else if (is_zero_pfn(page_to_pfn(page)))
 		byte |= HMM_DMIRROR_PROT_ZERO;
 
@@ -69,7 +75,7 @@ static int dmirror_snapshot_batch(struct dmirror *dmirror, unsigned long start,
 		return ret;
 
 	for (i = 0; i < (end - start) >> PAGE_SHIFT; i++)
-		bytes[i] = dmirror_snapshot_byte(pfns[i]);
+		bytes[i] = dmirror_snapshot_byte(dmirror->device, pfns[i]);
 	mutex_unlock(&dmirror->mutex);
 	return 0;
 }

@@ -30,7 +30,13 @@ def source_directory() -> Path:
 
 def sources(directory: Path) -> list[Path]:
     """What a build depends on, sorted: not what an earlier build in place left there."""
-    names = [directory / "Kbuild", *directory.glob("*.[ch]"), *directory.glob("uapi/*.h")]
+    # Kbuild takes the version from dkms.conf
+    names = [
+        directory / "Kbuild",
+        *directory.glob("dkms.conf"),
+        *directory.glob("*.[ch]"),
+        *directory.glob("uapi/*.h"),
+    ]
     return sorted(path for path in names if not path.name.endswith(".mod.c"))
 
 

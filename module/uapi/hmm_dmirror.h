@@ -21,7 +21,9 @@
  * @faults: out: how often READ or WRITE had to ask for missing pages; counts
  *	rounds, not pages
  *
- * @cpages and @faults are written only when the ioctl returns 0.
+ * @cpages and @faults are written on a failure as well, and then say how far the
+ * command came. Where the range itself is wrong, or there is no such command,
+ * nothing is written.
  */
 struct hmm_dmirror_cmd {
 	__u64 addr;
@@ -36,7 +38,17 @@ struct hmm_dmirror_cmd {
 #define HMM_DMIRROR_MIGRATE_TO_DEV	_IOWR('H', 2, struct hmm_dmirror_cmd)
 #define HMM_DMIRROR_MIGRATE_TO_SYS	_IOWR('H', 3, struct hmm_dmirror_cmd)
 #define HMM_DMIRROR_SNAPSHOT		_IOWR('H', 4, struct hmm_dmirror_cmd)
+#define HMM_DMIRROR_EXCLUSIVE		_IOWR('H', 5, struct hmm_dmirror_cmd)
+#define HMM_DMIRROR_CHECK_EXCLUSIVE	_IOWR('H', 6, struct hmm_dmirror_cmd)
 #define HMM_DMIRROR_RELEASE		_IOWR('H', 7, struct hmm_dmirror_cmd)
+#define HMM_DMIRROR_FLAGS		_IOWR('H', 8, struct hmm_dmirror_cmd)
+#define HMM_DMIRROR_READ_UNLOCKED	_IOWR('H', 9, struct hmm_dmirror_cmd)
+
+/*
+ * HMM_DMIRROR_FLAGS takes these in npages and ignores the range. They belong to
+ * the device, not to the open file: whoever migrates next meets them.
+ */
+#define HMM_DMIRROR_FLAG_FAIL_ALLOC	0x1	/* next allocation fails, once */
 
 /*
  * SNAPSHOT writes one byte for each page. The low nibble holds bits, the high

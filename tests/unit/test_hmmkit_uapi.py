@@ -40,6 +40,7 @@ def header(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     assert compiler, "this test compiles the header: install gcc"
     names = [f"HMM_DMIRROR_{request.name}" for request in uapi.Request]
     names += [f"HMM_DMIRROR_PROT_{prot.name}" for prot in uapi.Prot]
+    names += [f"HMM_DMIRROR_FLAG_{flag.name}" for flag in uapi.Flag]
     names += ["HMM_DMIRROR_PROT_KIND"]
     directory = tmp_path_factory.mktemp("uapi")
     source = directory / "numbers.c"
@@ -67,6 +68,11 @@ def test_no_field_of_the_header_is_missing(header: dict[str, object]) -> None:
 @pytest.mark.parametrize("request_", uapi.Request, ids=lambda request: request.name)
 def test_the_ioctl_numbers_are_the_same(header: dict[str, object], request_: uapi.Request) -> None:
     assert request_ == header[f"HMM_DMIRROR_{request_.name}"]
+
+
+@pytest.mark.parametrize("flag", uapi.Flag, ids=lambda flag: flag.name)
+def test_the_flags_are_the_same(header: dict[str, object], flag: uapi.Flag) -> None:
+    assert flag == header[f"HMM_DMIRROR_FLAG_{flag.name}"]
 
 
 @pytest.mark.parametrize("prot", uapi.Prot, ids=lambda prot: prot.name)

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/**
+ * DOC: Eviction: emptying the device, whoever uses it
+ *
+ * To give up a chunk, all its pages must come back first. Nobody has to know
+ * where they are mapped: migrate_device_pfns() takes PFNs and finds the page
+ * tables through the reverse mapping. What follows are the steps of every
+ * migration, see migrate.c.
+ *
+ * While a chunk is being emptied no page of it is handed out, so the number of
+ * pages in use can only fall. A page that somebody else holds at that moment is
+ * skipped: a CPU fault has it, another migration, or a driver has pinned a
+ * device-coherent page. So this repeats until no page is in use. It lasts as
+ * long as somebody holds on to one, which may be for ever; HMM_DMIRROR_RELEASE
+ * then waits and can be killed. A huge page comes back as a huge page, since
+ * nobody here knows the mapping in which it could be split; if system RAM is
+ * too fragmented for that, RELEASE ends with -ENOMEM, and what has not been
+ * brought back stays on the device.
+ *
+ * Unloading the module has to go through with it. It waits for pages that are
+ * held, and for system RAM.
+ */
+#include <linux/highmem.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "dmirror.h"
+#include "trace.h"
+
+/* A page of system RAM for @from, filled and locked, as a dst entry; or 0. */
+static unsigned long dmirror_evict_page(struct page *from, bool huge)
+{
+	unsigned int order = huge ? DMIRROR_HUGE_ORDER : 0;
+	struct folio *to = folio_alloc(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+				       __GFP_RETRY_MAYFAIL, order);
+	struct page *data = dmirror_backing_page(from);
+	unsigned long i;
+
+	if (!to)
+		return 0;
+
+	folio_lock(to);
+	for (i = 0; i < 1UL << order; i++)
+		copy_highpage(folio_page(to, i), data + i);
+	return migrate_pfn(folio_pfn(to)) | (huge ? MIGRATE_PFN_COMPOUND : 0);
+}
+
+/* Bring back the pages of a block that are in use and that nobody holds. */
+static int dmirror_evict_block(struct dmirror_block *block,
+			       struct dmirror_batch *batch)
+{
+	unsigned long *src = batch->args.src;
+	unsigned long *dst = batch->args.dst;
+	unsigned long i, n;
+	int ret = 0;
+
+	n = dmirror_block_used_pfns(block, src);
+	if (!n)
+		return 0;
+
+	memset(dst, 0, n * sizeof(*dst));
+	migrate_device_pfns(src, n);
+	for (i = 0; i < n; i++) {
+		struct page *from = migrate_pfn_to_page(src[i]);
+
+		if (!from || !(src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+
+		dst[i] = dmirror_evict_page(from, src[i] & MIGRATE_PFN_COMPOUND);
+		if (!dst[i]) {
+			dmirror_count(block->chunk->device,
+				      DMIRROR_ALLOCATION_FAILURES, 1);
+			ret = -ENOMEM;
+			break;
+		}
+	}
+	migrate_device_pages(src, dst, n);
+	batch->moved += dmirror_count_moved(src, dst, n);
+	migrate_device_finalize(src, dst, n);
+	return ret;
+}
+
+static unsigned long dmirror_chunk_used(struct dmirror_chunk *chunk)
+{
+	unsigned long used;
+
+	spin_lock(&chunk->device->lock);
+	used = chunk->used;
+	spin_unlock(&chunk->device->lock);
+	return used;
+}
+
+/* Caller holds resize_lock. */
+static int dmirror_chunk_empty(struct dmirror_chunk *chunk,
+			       struct dmirror_batch *batch, bool must)
+{
+	unsigned long nr_blocks = chunk->npages / DMIRROR_BLOCK_PAGES;
+	unsigned long i;
+	int ret;
+
+	while (dmirror_chunk_used(chunk)) {
+		for (i = 0; i < nr_blocks; i++) {
+			ret = dmirror_evict_block(&chunk->blocks[i], batch);
+			if (!ret && fatal_signal_pending(current))
+				ret = -EINTR;
+			if (ret && !must)
+				return ret;
+			cond_resched();
+		}
+		/* Let those who held the rest finish. */
+		schedule_timeout_uninterruptible(1);
+	}
+	return 0;
+}
+
+/**
+ * dmirror_device_empty() - bring every page back and give up all chunks
+ * @device: the device
+ * @must: at unload: neither a signal nor a lack of system RAM ends it
+ *
+ * Other calls may go on meanwhile. If they move pages to the device they wait,
+ * and add a new chunk once this is done.
+ *
+ * Return: 0; -EINTR on a fatal signal; -ENOMEM if there is no system RAM for
+ * the pages. On an error the chunks not yet emptied stay in use.
+ */
+int dmirror_device_empty(struct dmirror_device *device, bool must)
+{
+	struct dmirror_chunk *chunk, *next;
+	struct dmirror_batch *batch;
+	int ret = 0;
+
+	batch = dmirror_batch_alloc(DMIRROR_BLOCK_PAGES,
+				    GFP_KERNEL | (must ? __GFP_NOFAIL : 0));
+	if (!batch)
+		return -ENOMEM;
+
+	if (must) {
+		mutex_lock(&device->resize_lock);
+	} else if (mutex_lock_killable(&device->resize_lock)) {
+		kvfree(batch);
+		return -EINTR;
+	}
+
+	/* With resize_lock held the list changes only here. */
+	spin_lock(&device->lock);
+	list_for_each_entry(chunk, &device->chunks, list)
+		dmirror_chunk_offer(chunk, false);
+	spin_unlock(&device->lock);
+
+	list_for_each_entry_safe(chunk, next, &device->chunks, list) {
+		batch->moved = 0;
+		ret = dmirror_chunk_empty(chunk, batch, must);
+		dmirror_count(device, DMIRROR_PAGES_EVICTED, batch->moved);
+		trace_dmirror_evict(chunk, batch->moved, ret);
+		if (ret)
+			break;
+		dmirror_chunk_remove(chunk);
+	}
+
+	spin_lock(&device->lock);
+	list_for_each_entry(chunk, &device->chunks, list)
+		dmirror_chunk_offer(chunk, true);
+	spin_unlock(&device->lock);
+
+	mutex_unlock(&device->resize_lock);
+	kvfree(batch);
+	return ret;
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/**
+ * DOC: Exclusive: a page in system RAM that only the device may touch
+ *
+ * An atomic operation of a device on system RAM is atomic for the CPU only if
+ * the bus between them can do that. Where it cannot, the CPU has to be kept
+ * away from the page while the device works on it. make_device_exclusive() does
+ * so: the page stays where it is, but the CPU's page table entry becomes a
+ * special swap entry, much like the one of a page on the device. A touch by the
+ * CPU is then a fault, and the kernel puts the old entry back by itself, after
+ * it has told the notifiers. So HMM_DMIRROR_EXCLUSIVE is a favour, which the
+ * CPU takes back at its first touch; HMM_DMIRROR_CHECK_EXCLUSIVE tells whether
+ * it has.
+ *
+ * For each page there are three steps. dmirror_range_fault() makes sure that it
+ * is there and may be written. make_device_exclusive() replaces the CPU's entry
+ * and returns with the page locked. Then the device's entry is made, unless the
+ * sequence number says that the mapping has changed in the meantime: as long as
+ * the page is locked the CPU's fault cannot undo the step, but an unmap can.
+ *
+ * Two notifications belong to this. The one that goes out when the CPU's entry
+ * is replaced carries the owner that was passed in, here the open file: the
+ * file that asked takes no notice of it, every other mirror of the page drops
+ * its entry. The one that goes out when the CPU gets its page back carries no
+ * owner, so our entry goes, too. The first step has a reason here: if there
+ * were something to fault in during the second one, a former exclusive entry of
+ * ours for instance, this would change the mapping, and the sequence number
+ * with it, at every attempt.
+ *
+ * Up to 6.14 the kernel leaves out pages inside a huge page. It must be split
+ * first, and a module can do that only by the way: migrate_vma_setup() splits
+ * what a page table maps as one huge page. That is undone without having moved
+ * anything, and the page is small. A huge page that was mapped in parts before,
+ * after an mprotect() of one part for instance, stays out of reach there.
+ *
+ * What may fail: no mapping (-EFAULT), not writable (-EPERM), the page could
+ * not be had within a second (-EBUSY), the process is gone (-EINVAL), a fatal
+ * signal (-EINTR), and from newer kernels -EOPNOTSUPP: not anonymous memory.
+ */
+#include <linux/hmm.h>
+#include <linux/jiffies.h>
+#include <linux/migrate.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "dmirror.h"
+
+/* Begin to migrate a page and leave it where it is: a huge one gets split. */
+static int dmirror_split(struct dmirror *dmirror, unsigned long addr)
+{
+	struct mm_struct *mm = dmirror->notifier.mm;
+	unsigned long src = 0, dst = 0;
+	struct migrate_vma args = {
+		.src = &src,
+		.dst = &dst,
+		.start = addr,
+		.end = addr + PAGE_SIZE,
+		.flags = MIGRATE_VMA_SELECT_SYSTEM,
+	};
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+
+	/* Whether it worked shows when the page is asked for. */
+	args.vma = vma_lookup(mm, addr);
+	if (args.vma && !migrate_vma_setup(&args))
+		migrate_vma_finalize(&args);
+
+	mmap_read_unlock(mm);
+	return 0;
+}
+
+/* See to it that the page is there, writable, and not part of a huge one. */
+static int dmirror_exclusive_prepare(struct dmirror *dmirror,
+				     unsigned long addr)
+{
+	unsigned long pfn = 0;
+	struct hmm_range range = {
+		.start = addr,
+		.end = addr + PAGE_SIZE,
+		.hmm_pfns = &pfn,
+		.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+	};
+	int ret;
+
+	ret = dmirror_range_fault(dmirror, &range);
+	if (ret)
+		return ret;
+	mutex_unlock(&dmirror->mutex);
+
+	if (!DMIRROR_EXCLUSIVE_IN_HUGE && hmm_pfn_to_map_order(pfn))
+		ret = dmirror_split(dmirror, addr);
+	return ret;
+}
+
+/* Caller holds dmirror->mutex. */
+static int dmirror_exclusive_store(struct dmirror *dmirror, unsigned long addr,
+				   struct page *page)
+{
+	unsigned long pte = page_to_pfn(page) << DMIRROR_PTE_SHIFT;
+	void *old;
+
+	pte |= DMIRROR_PTE_WRITE | DMIRROR_PTE_EXCLUSIVE;
+	old = xa_store(&dmirror->page_table, addr >> PAGE_SHIFT,
+		       xa_mk_value(pte), GFP_ATOMIC);
+	return xa_err(old);
+}
+
+/* One attempt. -EBUSY: the page was not to be had, or has gone again. */
+static int dmirror_exclusive_try(struct dmirror *dmirror, unsigned long addr)
+{
+	struct mmu_interval_notifier *notifier = &dmirror->notifier;
+	struct folio *folio;
+	struct page *page;
+	unsigned long seq;
+	int ret = -EBUSY;
+
+	seq = mmu_interval_read_begin(notifier);
+	if (mmap_read_lock_killable(notifier->mm))
+		return -EINTR;
+	page = make_device_exclusive(notifier->mm, addr, dmirror, &folio);
+	mmap_read_unlock(notifier->mm);
+	if (IS_ERR(page))
+		return PTR_ERR(page);
+
+	mutex_lock(&dmirror->mutex);
+	if (!mmu_interval_read_retry(notifier, seq))
+		ret = dmirror_exclusive_store(dmirror, addr, page);
+	mutex_unlock(&dmirror->mutex);
+
+	/* From here on the CPU can have it back. */
+	folio_unlock(folio);
+	folio_put(folio);
+	return ret;
+}
+
+static int dmirror_exclusive_page(struct dmirror *dmirror, unsigned long addr)
+{
+	unsigned long timeout = jiffies +
+				msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	int ret;
+
+	do {
+		/* This ends on a fatal signal, and gives way. */
+		ret = dmirror_exclusive_prepare(dmirror, addr);
+		if (!ret)
+			ret = dmirror_exclusive_try(dmirror, addr);
+	} while (ret == -EBUSY && time_before(jiffies, timeout));
+
+	return ret;
+}
+
+/**
+ * dmirror_exclusive() - HMM_DMIRROR_EXCLUSIVE: keep the CPU away from a range
+ * @dmirror: the open file
+ * @cmd: range to take, buffer for what the device then sees; cpages is filled
+ *	in with the pages that the device read
+ *
+ * Pages that were taken before an error stay taken.
+ *
+ * Return: 0 or one of the errors named at the top of this file.
+ */
+int dmirror_exclusive(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
+{
+	struct mm_struct *mm = dmirror->notifier.mm;
+	unsigned long end = dmirror_cmd_end(cmd);
+	unsigned long addr;
+	int ret = 0;
+
+	if (!mmget_not_zero(mm))
+		return -EINVAL;
+	for (addr = cmd->addr; !ret && addr < end; addr += PAGE_SIZE)
+		ret = dmirror_exclusive_page(dmirror, addr);
+	mmput(mm);
+
+	if (!ret)
+		ret = dmirror_read(dmirror, cmd);
+	return ret;
+}
+
+/**
+ * dmirror_check_exclusive() - HMM_DMIRROR_CHECK_EXCLUSIVE
+ * @dmirror: the open file
+ * @cmd: range to look at; cpages is filled in with the pages that are exclusive
+ *
+ * Return: 0 if no page of the range is exclusive to the device; -EPERM if one
+ * is; -EINTR on a fatal signal.
+ */
+int dmirror_check_exclusive(struct dmirror *dmirror,
+			    struct hmm_dmirror_cmd *cmd)
+{
+	unsigned long last = (dmirror_cmd_end(cmd) - 1) >> PAGE_SHIFT;
+	unsigned long index;
+	void *entry;
+
+	xa_for_each_range(&dmirror->page_table, index, entry,
+			  cmd->addr >> PAGE_SHIFT, last) {
+		if (dmirror_pte_allows(entry, DMIRROR_PTE_EXCLUSIVE))
+			cmd->cpages++;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return cmd->cpages ? -EPERM : 0;
+}
