@@ -46,16 +46,30 @@ def verified_copies() -> Iterator[None]:
 
 
 def reload(*parameters: str) -> None:
-    """Unload the module and load it again, so that the devices begin with fresh chunks.
+    """Unload the module if it is loaded, and load it, so that the devices begin with fresh chunks.
 
-    ``parameters`` are the module's, as in ``"devices=3"``. Where modprobe does not know the
-    module, the one built in this clone is taken.
-
-    Raises ``ModuleProblem`` with the tool's own words, for example while a device is open or if
-    the module refuses a parameter; the kernel log says why, and the module is then not loaded.
+    ``parameters`` are the module's, as in ``"devices=3"``. Raises ``ModuleProblem`` as
+    :func:`unload` and :func:`load` do.
     """
     if PARAMETERS.exists():
-        _run("rmmod", NAME)
+        unload()
+    load(*parameters)
+
+
+def unload() -> None:
+    """Unload the module; every page on a device comes back.
+
+    Raises ``ModuleProblem`` with the tool's own words, for example while a device is open.
+    """
+    _run("rmmod", NAME)
+
+
+def load(*parameters: str) -> None:
+    """Load the module. Where modprobe does not know it, the one built in this clone is taken.
+
+    Raises ``ModuleProblem`` with the tool's own words. If it refuses a parameter, the kernel log
+    says why.
+    """
     try:
         _run("modprobe", NAME, *parameters)
     except ModuleProblem:

@@ -28,13 +28,7 @@ from hmmkit.iomem import device_chunks, system_ram
 from hmmkit.outcome import attempt
 from hmmkit.pagemap import SwapTypes, describe, page_entries
 from hmmkit.trace import PAGE_FAULT, trace_calls
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    """The first device. There is no skip here: without it, the machine is not the one meant."""
-    with Device() as device:
-        yield device
+from tests.machine.memory import on_device
 
 
 @contextmanager
@@ -45,11 +39,6 @@ def as_nobody() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
-
-
-def on_device(device: Device, buffer: Buffer) -> list[bool]:
-    """Which pages of the buffer are on this device."""
-    return [page.on_this_device for page in device.snapshot(buffer)]
 
 
 @pytest.mark.parametrize("npages", [1, 7, 300])

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,13 +36,6 @@ SETTINGS = (
     "options/funcgraph-duration",
     "options/funcgraph-overhead",
 )
-
-
-@pytest.fixture
-def device() -> Iterator[Device]:
-    """The first device."""
-    with Device() as device:
-        yield device
 
 
 def settings() -> dict[str, str]:

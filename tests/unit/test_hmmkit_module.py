@@ -20,6 +20,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory that is the whole PATH, with tools that write down how they were called."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(module, "BUILT_HERE", tmp_path / "hmm_dmirror.ko")
+    monkeypatch.setattr(module, "PARAMETERS", tmp_path)  # as if it were loaded
     for name in ("rmmod", "modprobe", "insmod"):
         tool(tmp_path, name, "exit 0")
     return tmp_path
@@ -40,6 +41,12 @@ def calls(directory: Path) -> list[str]:
 def test_a_reload_unloads_and_loads(tools: Path) -> None:
     module.reload()
     assert calls(tools) == ["rmmod hmm_dmirror", "modprobe hmm_dmirror"]
+
+
+def test_what_is_not_loaded_is_not_unloaded(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PARAMETERS", tools / "none")
+    module.reload("devices=3")
+    assert calls(tools) == ["modprobe hmm_dmirror devices=3"]
 
 
 def test_a_module_in_use_stays_loaded(tools: Path) -> None:
