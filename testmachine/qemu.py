@@ -36,9 +36,10 @@ COMMAND_LINE = (
     "console=ttyS0 panic=-1 reboot=t oops=panic tsc=reliable no_timer_check "
     "random.trust_bootloader=on net.ifnames=0"
 )
-# The kernel gives its first program what it does not know itself: the agent reads NOTEBOOKS. No
-# notebook runs under the checkers, and what one needs takes them minutes to import.
-DEBUG_COMMAND_LINE = "page_owner=on NOTEBOOKS=no"
+DEBUG_COMMAND_LINE = "page_owner=on"
+# A word for the agent: notebooks run here, so have their imports ready. It takes long, and most
+# of all under the kernel's checkers.
+WARM_COMMAND_LINE = "testmachine.warm_up"
 
 # RAM that the kernel leaves alone, for the two device-coherent devices. As low as it can be, so
 # that a small machine has it, too.
@@ -90,6 +91,8 @@ def arguments(
     command_line = [COMMAND_LINE, f"memmap={RESERVED}M${RESERVED_AT}M"]
     if kernel.variant == "debug":
         command_line.append(DEBUG_COMMAND_LINE)
+    elif hardware == NOTEBOOK:
+        command_line.append(WARM_COMMAND_LINE)
     command_line.append(hardware.extra_command_line)
     argv = [
         BINARY, "-name", "hmm-testmachine", "-nodefaults", "-no-user-config", "-no-reboot",
