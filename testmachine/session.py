@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from testmachine import kernel, module, qemu, root, state, stock
-from testmachine.machine import Machine, Setup, start
+from testmachine.machine import Machine, Setup, Sink, start
 
 Started = AbstractAsyncContextManager[Machine]
 
@@ -50,22 +50,33 @@ def launch(setup: Setup, console: Callable[[str], None] | None = None) -> Starte
     return start(setup, None, console)
 
 
-def run(setup: Setup, argv: Sequence[str], cwd: Path) -> int:
-    """Run one command in a fresh machine, its streams to ours; returns its exit status."""
-    machine_start = launch(setup)
+def run(
+    setup: Setup,
+    argv: Sequence[str],
+    cwd: Path,
+    stdout: Sink | None = None,
+    console: Callable[[str], None] | None = None,
+) -> int:
+    """Run one command in a fresh machine, its streams to ours; returns its exit status.
+
+    ``stdout``, if given, gets the output instead. ``console`` gets each kernel message.
+    """
+    machine_start = launch(setup, console)
 
     async def job() -> int:
         async with machine_start as machine:
-            machine.send_to({"stdout": _write_to(1), "stderr": _write_to(2)})
+            machine.send_to({"stdout": stdout or _write_to(1), "stderr": _write_to(2)})
             await machine.give("run", argv=list(argv), cwd=str(cwd))
             return await machine.finish()
 
     return asyncio.run(job())
 
 
-def capture(setup: Setup, argv: Sequence[str], cwd: Path) -> tuple[int, str, str]:
+def capture(
+    setup: Setup, argv: Sequence[str], cwd: Path, console: Callable[[str], None] | None = None
+) -> tuple[int, str, str]:
     """As :func:`run`, but returns the exit status and both streams as text."""
-    machine_start = launch(setup)
+    machine_start = launch(setup, console)
     streams: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
 
     async def job() -> int:

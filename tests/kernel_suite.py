@@ -24,6 +24,7 @@ from testmachine.errors import MachineDied, TestMachineError
 from testmachine.kernel import Kernel
 from testmachine.progress import Progress, run_logged
 from testmachine.series import DEFAULT, VARIANTS
+from tests.kernel_messages import reports
 
 MEMORY_MIB = 4096
 HUGE_PAGES = 8
@@ -117,7 +118,8 @@ def main() -> int:
             f"modprobe {driver} spm_addr_dev0={first:#x} spm_addr_dev1={second:#x}\n"
             f"{shlex.join([str(program), *(f'-t{name}' for name in chosen.only)])}\n"
         )
-        status, out, err = session.capture(setup, ["sh", "-ec", script], Path.cwd())
+        console: list[str] = []
+        status, out, err = session.capture(setup, ["sh", "-ec", script], Path.cwd(), console.append)
     except MachineDied as death:
         print(death.report(), file=sys.stderr)
         return 125
@@ -126,7 +128,10 @@ def main() -> int:
         return 125
     # a part of the suite, or the kernel's own driver, is run to be looked at
     must = wanted() if chosen.driver == "ours" and not chosen.only else []
-    return judge(out, err, status, chosen.kernel, must)
+    found = reports(console)
+    for report in found:
+        print(f"the kernel said: {report}", file=sys.stderr)
+    return judge(out, err, status, setup.kernel.name, must) or (1 if found else 0)
 
 
 def judge(out: str, err: str, status: int, series: str, must: list[str]) -> int:

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The part of the stress tests that runs in the machine: load, torment, unload, look for remains.
+
+    python -m tests.stress.guest DIRECTORY SECONDS SEED STRIDE PARAMETER...
+
+DIRECTORY has the programs, PARAMETERs are the module's. Prints what it does, each program's
+summary, and at the end one JSON object with everything that was not as it should be.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hmmkit.iomem import device_chunks
+from hmmkit.module import NAME
+from tests.machine.memory import free_pages
+
+DEBUGFS = Path("/sys/kernel/debug")
+KMEMLEAK = DEBUGFS / "kmemleak"
+OWNERS = DEBUGFS / "page_owner_stacks" / "show_stacks"
+FAULT_KINDS = ("failslab", "fail_page_alloc")
+
+# What may be missing at the end: per-CPU caches, page tables and slabs of the kernel's own.
+TOLERANCE_PAGES = 2048
+# A page that one of these functions asked for is not the driver's to give back.
+OTHERS_PAGES = ("slab", "memremap_pages", "stack_depot")
+UNLOAD_SECONDS = 60
+
+
+@dataclass
+class Torment:
+    """One run of all programs, and what was found wrong."""
+
+    directory: Path
+    parameters: list[str]
+    problems: list[str] = field(default_factory=list)
+
+    def load(self) -> None:
+        """Load the module."""
+        done = subprocess.run(["modprobe", NAME, *self.parameters], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"modprobe {NAME}: {done.stderr}")
+
+    def unload(self, after: str) -> None:
+        """Unload the module, which brings back whatever is still on a device."""
+        try:
+            done = subprocess.run(["rmmod", NAME], capture_output=True, text=True, timeout=UNLOAD_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise SystemExit(f"after {after} the module did not unload within {UNLOAD_SECONDS} s") from None
+        if done.returncode:
+            self.problems.append(f"after {after} the module does not unload: {done.stderr.strip()}")
+        if device_chunks():
+            self.problems.append(f"after {after} and rmmod there are chunks: {device_chunks()}")
+
+    def run(self, *command: object) -> None:
+        """Run one program. Its last line, the summary, goes to our output with the rest."""
+        words = [str(self.directory / str(command[0])), *map(str, command[1:])]
+        print(f"{' '.join(map(str, command))} ...", flush=True)
+        began = time.monotonic()
+        status = subprocess.run(words).returncode
+        print(f"{command[0]}: status {status} after {time.monotonic() - began:.0f} s", flush=True)
+        if status:
+            self.problems.append(f"{command[0]} ended with status {status}")
+
+    def nothing_in_use(self, after: str) -> None:
+        """With all processes gone, no page of RAM may be held for a page on a device."""
+        time.sleep(1)  # the last of the killed processes
+        for stack in driver_pages():
+            self.problems.append(f"after {after} the driver holds pages:\n{stack}")
+
+    def torment(self, name: str, *arguments: object) -> None:
+        """Load, run one program, look, unload, look."""
+        self.load()
+        self.run(name, *arguments)
+        self.nothing_in_use(name)
+        self.unload(name)
+
+
+def driver_pages() -> list[str]:
+    """Stacks of the driver's code that allocated pages which are still not free.
+
+    Empty where the kernel does not keep such books (CONFIG_PAGE_OWNER, from 6.9 on).
+    """
+    if not OWNERS.exists():
+        return []
+    stacks = OWNERS.read_text().split("\n\n")
+    return [
+        stack
+        for stack in stacks
+        if f"[{NAME}]" in stack
+        and not any(word in stack for word in OTHERS_PAGES)
+        and "nr_base_pages: 0" not in stack
+    ]
+
+
+def settle() -> int:
+    """Have the kernel give back what it keeps for later; the pages that are free then."""
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    for cache in Path("/sys/kernel/slab").iterdir():
+        (cache / "shrink").write_text("1")  # with KASAN also the objects in quarantine
+    return free_pages()
+
+
+def faults_begin() -> bool:
+    """Allow allocations to fail where a thread's fail-nth says so. False if this kernel cannot."""
+    for kind in FAULT_KINDS:
+        directory = DEBUGFS / kind
+        if not directory.is_dir():
+            return False
+        (directory / "ignore-gfp-wait").write_text("N")
+        (directory / "times").write_text("-1")
+        (directory / "verbose").write_text("0")
+    (DEBUGFS / "fail_page_alloc" / "ignore-gfp-highmem").write_text("N")
+    (DEBUGFS / "fail_page_alloc" / "min-order").write_text("0")
+    return True
+
+
+def leaks() -> list[str]:
+    """What kmemleak finds. The second scan reports: an object must have been lost twice."""
+    for _ in range(2):
+        KMEMLEAK.write_text("scan")
+        time.sleep(6)  # what is younger than 5 s is not looked at
+    KMEMLEAK.write_text("scan")
+    return [report for report in KMEMLEAK.read_text().split("unreferenced object") if report.strip()]
+
+
+def not_checked(what: str, option: str) -> None:
+    """Say what this kernel cannot tell."""
+    print(f"not checked: {what} ({option} is not in this kernel, but in VARIANT=debug)", flush=True)
+
+
+def main() -> int:
+    """Run everything; 0, whatever was found: the host judges."""
+    directory, seconds, seed, stride, *parameters = sys.argv[1:]
+    torment = Torment(Path(directory), parameters)
+
+    torment.load()  # once before anything is counted: what is set up once stays
+    torment.run("stress", 2, seed)
+    torment.unload("the rehearsal")
+    if KMEMLEAK.exists():
+        KMEMLEAK.write_text("clear")
+    else:
+        not_checked("leaked objects", "CONFIG_DEBUG_KMEMLEAK")
+    if not OWNERS.exists():
+        not_checked("pages that the driver holds", "CONFIG_PAGE_OWNER")
+    before = settle()
+
+    torment.torment("stress", seconds, seed)
+    torment.torment("fuzz", seconds, seed)
+    if faults_begin():
+        torment.torment("inject", stride)
+        path = subprocess.run(["modinfo", "-n", NAME], capture_output=True, text=True).stdout.strip()
+        torment.run("inject", "module", path, " ".join(parameters))
+    else:
+        not_checked("failing allocations", "CONFIG_FAULT_INJECTION")
+
+    if KMEMLEAK.exists():
+        torment.problems += leaks()
+    missing = before - settle()
+    print(f"{missing} pages of RAM less than before (up to {TOLERANCE_PAGES} are the kernel's)", flush=True)
+    if missing > TOLERANCE_PAGES:
+        torment.problems.append(f"{missing} pages of RAM are gone")
+    print(json.dumps({"problems": torment.problems}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
