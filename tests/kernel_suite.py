@@ -29,17 +29,8 @@ from tests.kernel_messages import reports
 MEMORY_MIB = 4096
 HUGE_PAGES = 8
 
-# What our module must pass, for device-private memory. The others are run too and their results
-# shown: exclusive access and device-coherent memory are not written yet.
-MUST_PASS = {
-    "hmm": (
-        "open_close", "anon_read", "anon_read_prot", "anon_write", "anon_write_prot",
-        "anon_write_child", "anon_write_child_shared", "file_read", "file_write", "migrate",
-        "migrate_file_private", "migrate_fault", "migrate_release", "migrate_shared",
-        "migrate_multiple", "anon_read_multiple", "anon_teardown", "mixedmap",
-    ),
-    "hmm2": ("migrate_mixed", "snapshot", "double_map"),
-}  # fmt: skip
+# How many results each suite has, counted once: fewer means that it did not run to its end.
+RESULTS = {"6.1": 58, "6.12": 58, "7.3": 78}
 
 
 @dataclass(frozen=True)
@@ -60,12 +51,6 @@ def parse(tap: str) -> list[Result]:
             failed, name, skipped, words = found.groups()
             results.append(Result(name, "fail" if failed else "skip" if skipped else "pass", words or ""))
     return results
-
-
-def wanted() -> list[str]:
-    """Full names of the results that must be passes."""
-    private = {"hmm": "hmm.hmm_device_private", "hmm2": "hmm2.hmm2_device_private"}
-    return [f"{private[fixture]}.{name}" for fixture, names in MUST_PASS.items() for name in names]
 
 
 def compile_suite(kernel: Kernel) -> Path:
@@ -127,15 +112,19 @@ def main() -> int:
         print(f"testmachine: {error}", file=sys.stderr)
         return 125
     # a part of the suite, or the kernel's own driver, is run to be looked at
-    must = wanted() if chosen.driver == "ours" and not chosen.only else []
+    whole = chosen.driver == "ours" and not chosen.only
+    least = RESULTS.get(chosen.kernel, 1) if whole else 0
     found = reports(console)
     for report in found:
         print(f"the kernel said: {report}", file=sys.stderr)
-    return judge(out, err, status, setup.kernel.name, must) or (1 if found else 0)
+    return judge(out, err, status, setup.kernel.name, least) or (1 if found else 0)
 
 
-def judge(out: str, err: str, status: int, series: str, must: list[str]) -> int:
-    """Print the results and what they mean; the exit status."""
+def judge(out: str, err: str, status: int, series: str, least: int) -> int:
+    """Print the results and what they mean; 0 if ``least`` of them passed and none did not.
+
+    With ``least`` 0 every outcome is fine, as long as there is one.
+    """
     results = parse(out)
     if not results:
         print(out + err, end="", file=sys.stderr)
@@ -143,14 +132,13 @@ def judge(out: str, err: str, status: int, series: str, must: list[str]) -> int:
         return 1
     for result in results:
         print(f"{result.outcome:5} {result.name}  {result.words}".rstrip())
-    by_name = {result.name: result.outcome for result in results}
-    missing = [name for name in must if by_name.get(name) != "pass"]
-    if missing:
-        print(out, end="", file=sys.stderr)
-        print(f"must pass and did not: {', '.join(missing)}", file=sys.stderr)
     count = Counter(result.outcome for result in results)
+    wrong = least > 0 and (count["pass"] < least or count["pass"] < len(results))
+    if wrong:
+        print(out, end="", file=sys.stderr)
+        print(f"{least} results must pass, and no other outcome is fine", file=sys.stderr)
     print(f"Linux {series}: {count['pass']} passed, {count['fail']} failed, {count['skip']} skipped")
-    return 1 if missing else 0
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
