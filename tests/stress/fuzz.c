@@ -31,7 +31,7 @@
 #include "device.h"
 
 #define WORKERS		2
-#define PATIENCE_US	150000	/* a call that takes longer is killed */
+#define PATIENCE_US	300000	/* a call that takes longer is killed */
 #define DEATH_US	1000000	/* and has to end by then */
 #define ALL		(PROT_READ | PROT_WRITE)
 #define ANONYMOUS	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
@@ -153,7 +153,7 @@ static uint64_t some_length(void)
 		(1UL << 52) - 1, 1UL << 52, (1UL << 52) + 1, 1UL << 63, -1,
 	};
 
-	switch (chance(6)) {
+	switch (chance(20)) {
 	case 0:
 		return special[chance(sizeof(special) / sizeof(special[0]))];
 	case 1:

@@ -30,6 +30,7 @@ TOLERANCE_PAGES = 2048
 # A page that one of these functions asked for is not the driver's to give back.
 OTHERS_PAGES = ("slab", "memremap_pages", "stack_depot")
 UNLOAD_SECONDS = 60
+LATE_SECONDS = 1800  # longer than a program was told, or takes under the slowest of kernels
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Torment:
 
     directory: Path
     parameters: list[str]
+    seconds: int
     problems: list[str] = field(default_factory=list)
 
     def load(self) -> None:
@@ -58,11 +60,17 @@ class Torment:
             self.problems.append(f"after {after} and rmmod there are chunks: {device_chunks()}")
 
     def run(self, *command: object) -> None:
-        """Run one program. Its last line, the summary, goes to our output with the rest."""
+        """Run one program. Its last line, the summary, goes to our output with the rest.
+
+        SystemExit if it does not end: then some process of it cannot be killed, or waits for ever.
+        """
         words = [str(self.directory / str(command[0])), *map(str, command[1:])]
         print(f"{' '.join(map(str, command))} ...", flush=True)
         began = time.monotonic()
-        status = subprocess.run(words).returncode
+        try:
+            status = subprocess.run(words, timeout=self.seconds + LATE_SECONDS).returncode
+        except subprocess.TimeoutExpired:
+            raise SystemExit(f"{command[0]} did not end") from None
         print(f"{command[0]}: status {status} after {time.monotonic() - began:.0f} s", flush=True)
         if status:
             self.problems.append(f"{command[0]} ended with status {status}")
@@ -137,7 +145,7 @@ def not_checked(what: str, option: str) -> None:
 def main() -> int:
     """Run everything; 0, whatever was found: the host judges."""
     directory, seconds, seed, stride, *parameters = sys.argv[1:]
-    torment = Torment(Path(directory), parameters)
+    torment = Torment(Path(directory), parameters, int(seconds))
 
     torment.load()  # once before anything is counted: what is set up once stays
     torment.run("stress", 2, seed)
