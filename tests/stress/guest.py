@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hmmkit.counters import DEVICES
 from hmmkit.iomem import device_chunks
 from hmmkit.module import NAME
 from tests.machine.memory import free_pages
@@ -76,8 +77,11 @@ class Torment:
             self.problems.append(f"{command[0]} ended with status {status}")
 
     def nothing_in_use(self, after: str) -> None:
-        """With all processes gone, no page of RAM may be held for a page on a device."""
+        """With all processes gone, no device page may be in use and no RAM held for one."""
         time.sleep(1)  # the last of the killed processes
+        for file in sorted(DEVICES.glob(f"{NAME}*/counters/pages_in_use")):
+            if int(file.read_text()):
+                self.problems.append(f"after {after}, {file}: {file.read_text().strip()}")
         for stack in driver_pages():
             self.problems.append(f"after {after} the driver holds pages:\n{stack}")
 
