@@ -9,6 +9,8 @@ SHELL := /bin/bash
 KERNEL ?= 6.12
 # VARIANT=debug: a kernel with KASAN, lockdep and the other checkers; stock: Debian's own.
 VARIANT ?= default
+SERIES := 6.12 7.3 6.1
+SECONDS ?= 600
 export KERNEL_SRC
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -29,16 +31,30 @@ book: .venv/ready host ## run every notebook live, rewrite the outputs, render _
 html: .venv/ready ## render _build/html from what is committed, warnings as errors
 	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
+# A machine keeps one core busy: side by side, two at a time, the rest alone.
+PARTS := check stress-short stock-tests $(foreach series,$(SERIES),suite-$(series) tests-$(series))
+
 .PHONY: test
-test: machines html ## unit tests, tests in the machine, the kernel's own suite, nbval, the book
-	$(MAKE) check
-	$(MACHINE) run --kernel 6.12 -- python -m pytest -p no:cacheprovider tests/machine
-	$(MACHINE) run --kernel 7.3 -- python -m pytest -p no:cacheprovider tests/machine
-	$(MACHINE) run --kernel 6.1 -- python -m pytest -p no:cacheprovider tests/machine
-	$(MACHINE) run --kernel 7.3 --variant stock -- python -m pytest -p no:cacheprovider tests/machine
-	$(PYTHON) -m tests.kernel_suite --kernel 6.12
-	$(PYTHON) -m tests.kernel_suite --kernel 7.3
+test: machines html ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
+	$(MAKE) -j2 --output-sync=target --no-print-directory $(PARTS)
 	$(PYTHON) -m pytest --nbval tests/unit tests/host tests/book notebooks
+
+.PHONY: $(PARTS)
+$(SERIES:%=tests-%): tests-%:
+	$(MACHINE) run --kernel $* -- python -m pytest -p no:cacheprovider tests/machine
+
+$(SERIES:%=suite-%): suite-%:
+	$(PYTHON) -m tests.kernel_suite --kernel $*
+
+stock-tests:
+	$(MACHINE) run --kernel 7.3 --variant stock -- python -m pytest -p no:cacheprovider tests/machine
+
+stress-short:
+	$(PYTHON) -m tests.stress --seconds 15 --stride 16
+
+.PHONY: stress
+stress: machine ## many processes, hostile arguments, failing allocations: make stress SECONDS=600 [SEED=]
+	$(PYTHON) -m tests.stress --kernel $(KERNEL) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: lab
 lab: .venv/ready host ## JupyterLab; its kernel list offers the test machine
@@ -62,7 +78,7 @@ check: machines ## ruff, mypy --strict, and on the module: checkpatch, kernel-do
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m tests.check_module 6.12 7.3 6.1
+	$(PYTHON) -m tests.check_module $(SERIES)
 
 .PHONY: doctor
 doctor: .venv/ready ## what this host has and lacks
@@ -74,7 +90,7 @@ machine: .venv/ready host ## the test machine of one series (KERNEL=), and its k
 
 .PHONY: machines
 machines: .venv/ready host ## the test machines of all series
-	for series in 6.12 7.3 6.1; do $(MACHINE) build --kernel $$series; done
+	for series in $(SERIES); do $(MACHINE) build --kernel $$series; done
 
 .PHONY: host
 host: ## install the Debian packages that are missing
