@@ -66,12 +66,6 @@ Way = Callable[[Device, Buffer], AbstractContextManager[tuple[Device, PageRun]]]
 WAYS: list[Way] = [protected_and_back, moved, another_file, another_device]
 
 
-@pytest.fixture
-def device() -> Iterator[Device]:
-    with Device() as device:
-        yield device
-
-
 @pytest.mark.parametrize("way", WAYS, ids=[way.__name__ for way in WAYS])
 def test_read(device: Device, way: Way) -> None:
     with Buffer(NPAGES) as buffer:

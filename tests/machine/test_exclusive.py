@@ -24,12 +24,6 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 HUGE_PAGE_SIZE = 2 << 20
 
 
-@pytest.fixture
-def device() -> Iterator[Device]:
-    with Device() as device:
-        yield device
-
-
 @pytest.fixture(params=["never", "always"])
 def huge_pages(request: pytest.FixtureRequest) -> Iterator[str]:
     """Huge pages switched off, then switched on for every mapping."""

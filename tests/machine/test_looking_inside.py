@@ -31,12 +31,6 @@ from hmmkit.iomem import device_chunks
 from hmmkit.trace import TRACEFS
 
 
-@pytest.fixture
-def device() -> Iterator[Device]:
-    with Device() as device:
-        yield device
-
-
 def mine(events: list[Event], *kinds: type[Event]) -> list[Event]:
     """Those of this process, of some kinds."""
     return [event for event in events if event.thread == os.getpid() and isinstance(event, kinds)]
