@@ -15,7 +15,7 @@ REPORT = re.compile(
     | \bKASAN:
     | \bOops:
     | general\ protection\ fault
-    | kernel\ panic
+    | Kernel\ panic
     | \bINFO:\ (?:task|rcu|trying|lockdep|possible)  # hung task, stall, unregistered lock
     | rcu.*detected\ stall
     | soft\ lockup | hard\ LOCKUP
@@ -25,7 +25,7 @@ REPORT = re.compile(
     | held\ lock\ freed | inconsistent\ lock\ state
     | Unable\ to\ handle | segfault\ at
     """,
-    re.VERBOSE | re.IGNORECASE,
+    re.VERBOSE,
 )
 
 

@@ -25,13 +25,13 @@ static const char * const names[NR_COMMANDS + 1] = {
  * The errors that the ABI documents, by command. EINTR is not among them: it is
  * returned on a fatal signal only, to a process that will not see it.
  */
-static const int documented[NR_COMMANDS + 1][6] = {
+static const int documented[NR_COMMANDS + 1][7] = {
 	[READ] = { EINVAL, EFAULT, EBUSY, ENOMEM },
 	[WRITE] = { EINVAL, EFAULT, EPERM, EBUSY, ENOMEM },
 	[MIGRATE_TO_DEV] = { EINVAL, EFAULT, ENOENT, EBUSY, ENOMEM },
 	[MIGRATE_TO_SYS] = { EINVAL, EFAULT, ENOMEM },
 	[SNAPSHOT] = { EINVAL, EFAULT, EBUSY, ENOMEM },
-	[EXCLUSIVE] = { EINVAL, EFAULT, EPERM, EBUSY, ENOMEM },
+	[EXCLUSIVE] = { EINVAL, EFAULT, EPERM, EBUSY, ENOMEM, EOPNOTSUPP },
 	[CHECK_EXCLUSIVE] = { EINVAL, EFAULT, EPERM },
 	[RELEASE] = { EINVAL, EFAULT, ENOMEM },
 	[FLAGS] = { EINVAL, EFAULT },

@@ -56,8 +56,12 @@ static int fds[MAX_DEVICES + 1];
 static int nr_fds;
 static int orphan;		/* its owner is dead */
 
-/* When the running call of each worker began, for the parent to see. */
-static uint64_t *began;
+/* The running call of each worker, for the parent to see. */
+static struct shot {
+	uint64_t began;		/* in us, 0: no call is running */
+	uint64_t request;
+	struct hmm_dmirror_cmd cmd;
+} *shots;
 
 static uint64_t now_us(void)
 {
@@ -203,7 +207,7 @@ static void *some_place(const struct hmm_dmirror_cmd *cmd)
 	return place;
 }
 
-static void shoot(uint64_t *since)
+static void shoot(struct shot *shot)
 {
 	unsigned long request = some_request();
 	struct hmm_dmirror_cmd cmd = {
@@ -221,9 +225,11 @@ static void shoot(uint64_t *since)
 		cmd.ptr = cmd.addr;
 	place = some_place(&cmd);
 
-	*since = now_us();
+	shot->request = request;
+	shot->cmd = cmd;
+	shot->began = now_us();
 	ret = raw_command(fd, request, place);
-	*since = 0;
+	shot->began = 0;
 
 	/* Without an address space there is nothing that could be done in it. */
 	if (fd == orphan && !ret && request <= _IOWR('H', SNAPSHOT, cmd) &&
@@ -266,7 +272,7 @@ static void check_descriptors(void)
 	close(null);
 }
 
-static void worker(uint64_t seed, uint64_t *since)
+static void worker(uint64_t seed, struct shot *shot)
 {
 	unsigned int round;
 
@@ -277,7 +283,7 @@ static void worker(uint64_t seed, uint64_t *since)
 	check_descriptors();
 	make_memory();
 	for (round = 0;; round++) {
-		shoot(since);
+		shoot(shot);
 		if (round % 64 == 0)
 			check_sentinel();
 		if (round % 1024 == 1023)	/* what was changed meanwhile */
@@ -290,15 +296,15 @@ static pid_t start(int slot)
 	uint64_t seed = chance64();
 	pid_t pid;
 
-	began[slot] = 0;
+	shots[slot].began = 0;
 	pid = fork();
 	if (!pid)
-		worker(seed, &began[slot]);
+		worker(seed, &shots[slot]);
 	return pid;
 }
 
 /* Kill, and see how long it takes. */
-static void end(pid_t pid)
+static void end(pid_t pid, const struct shot *shot)
 {
 	uint64_t from = now_us(), us;
 
@@ -308,6 +314,13 @@ static void end(pid_t pid)
 	count(&counts->kills);
 	if (us > counts->slowest_death_us)
 		counts->slowest_death_us = us;
+	if (us > DEATH_US)
+		complain("killed after %llu us in %#llx of %llu pages at %#llx, ended %llu us later\n",
+			 (unsigned long long)(from - shot->began),
+			 (unsigned long long)shot->request,
+			 (unsigned long long)shot->cmd.npages,
+			 (unsigned long long)shot->cmd.addr,
+			 (unsigned long long)us);
 }
 
 int main(int argc, char **argv)
@@ -323,13 +336,13 @@ int main(int argc, char **argv)
 		fprintf(stderr, "no two devices\n");
 		return 2;
 	}
-	began = mmap(NULL, PAGE, ALL, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shots = mmap(NULL, PAGE, ALL, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (i = 0; i < WORKERS; i++)
 		pids[i] = start(i);
 	while (time(NULL) < stop) {
 		usleep(5000);
 		for (i = 0; i < WORKERS; i++) {
-			uint64_t since = began[i];
+			uint64_t since = shots[i].began;
 
 			if (waitpid(pids[i], &status, WNOHANG) == pids[i]) {
 				if (WIFSIGNALED(status)) {
@@ -339,16 +352,13 @@ int main(int argc, char **argv)
 				}
 				pids[i] = start(i);
 			} else if (since && now_us() - since > PATIENCE_US) {
-				end(pids[i]);
+				end(pids[i], &shots[i]);
 				pids[i] = start(i);
 			}
 		}
 	}
 	for (i = 0; i < WORKERS; i++)
-		end(pids[i]);
+		end(pids[i], &shots[i]);
 	counts_print("fuzz", seed);
-	if (counts->slowest_death_us > DEATH_US)
-		fprintf(stderr, "a killed process took %lu us to end\n",
-			counts->slowest_death_us);
 	return !counts_clean() || counts->slowest_death_us > DEATH_US;
 }
