@@ -91,6 +91,7 @@ machine: .venv/ready host ## the test machine of one series (KERNEL=), and its k
 .PHONY: machines
 machines: .venv/ready host ## the test machines of all series
 	for series in $(SERIES); do $(MACHINE) build --kernel $$series; done
+	$(MACHINE) build --kernel 7.3 --variant stock
 
 .PHONY: host
 host: ## install the Debian packages that are missing

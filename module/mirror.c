@@ -113,11 +113,11 @@ const struct mmu_interval_notifier_ops dmirror_notifier_ops = {
 static bool dmirror_hold(struct dmirror *dmirror, const struct hmm_range *range)
 {
 	mutex_lock(&dmirror->mutex);
-	if (!mmu_interval_read_retry(range->notifier, range->notifier_seq))
-		return true;
-
-	mutex_unlock(&dmirror->mutex);
-	return false;
+	if (mmu_interval_read_retry(range->notifier, range->notifier_seq)) {
+		mutex_unlock(&dmirror->mutex);
+		return false;
+	}
+	return true;
 }
 
 /**
