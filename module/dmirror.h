@@ -244,8 +244,7 @@ struct page *dmirror_backing_page(struct page *page);
 bool dmirror_fail_once(struct dmirror_device *device);
 void dmirror_chunk_init_blocks(struct dmirror_chunk *chunk);
 void dmirror_chunk_offer(struct dmirror_chunk *chunk, bool offer);
-unsigned long dmirror_block_used_pfns(struct dmirror_block *block,
-				      unsigned long *pfns);
+void dmirror_block_used(struct dmirror_block *block, unsigned long *used);
 bool dmirror_device_has_room(struct dmirror_device *device, bool huge);
 int dmirror_pages_alloc(struct dmirror_device *device, struct page **pages,
 			unsigned long n);

@@ -19,6 +19,14 @@
  *
  * Unloading the module has to go through with it. It waits for pages that are
  * held, and for system RAM.
+ *
+ * There is one page at a time between the first step and the last, and what can
+ * wait, the allocation, comes before. The reason is that nobody holds mmap_lock
+ * here. So the process may end while its page table has migration entries, and
+ * take the reverse mapping (struct anon_vma) with it, in which
+ * migrate_device_finalize() is going to look. The kernel does not keep it, in
+ * any release from 6.1 to 7.3, and a module cannot. With hundreds of pages at a
+ * time KASAN saw that within seconds.
  */
 #include <linux/highmem.h>
 #include <linux/sched/signal.h>
@@ -27,56 +35,73 @@
 #include "dmirror.h"
 #include "trace.h"
 
-/* A page of system RAM for @from, filled and locked, as a dst entry; or 0. */
-static unsigned long dmirror_evict_page(struct page *from, bool huge)
+/* Fill @to, a locked folio, with the data of a device page; its dst entry. */
+static unsigned long dmirror_evict_copy(struct folio *to, struct page *from)
 {
-	unsigned int order = huge ? DMIRROR_HUGE_ORDER : 0;
-	struct folio *to = folio_alloc(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
-				       __GFP_RETRY_MAYFAIL, order);
 	struct page *data = dmirror_backing_page(from);
 	unsigned long i;
 
-	if (!to)
-		return 0;
-
-	folio_lock(to);
-	for (i = 0; i < 1UL << order; i++)
+	for (i = 0; i < folio_nr_pages(to); i++)
 		copy_highpage(folio_page(to, i), data + i);
-	return migrate_pfn(folio_pfn(to)) | (huge ? MIGRATE_PFN_COMPOUND : 0);
+	return migrate_pfn(folio_pfn(to)) |
+	       (folio_test_large(to) ? MIGRATE_PFN_COMPOUND : 0);
+}
+
+/* Bring back one page, or a huge one, unless somebody else holds it. */
+static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
+			      struct dmirror_batch *batch)
+{
+	unsigned long *src = batch->args.src;
+	unsigned long *dst = batch->args.dst;
+	struct page *from = pfn_to_page(pfn);
+	unsigned int order;
+	struct folio *to;
+
+	if (PageTail(from))
+		return 0;	/* comes with its head */
+
+	/* It may be split before it is locked. Then the next round has it. */
+	order = folio_order(page_folio(from));
+	to = folio_alloc(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+			 __GFP_RETRY_MAYFAIL, order);
+	if (!to) {
+		dmirror_count(device, DMIRROR_ALLOCATION_FAILURES, 1);
+		return -ENOMEM;
+	}
+	folio_lock(to);
+
+	memset(src, 0, sizeof(*src) << order);
+	memset(dst, 0, sizeof(*dst) << order);
+	src[0] = pfn;
+	migrate_device_pfns(src, 1UL << order);
+	if ((src[0] & MIGRATE_PFN_MIGRATE) &&
+	    folio_order(page_folio(from)) == order) {
+		dst[0] = dmirror_evict_copy(to, from);
+	} else {
+		folio_unlock(to);
+		folio_put(to);
+	}
+	migrate_device_pages(src, dst, 1UL << order);
+	batch->moved += dmirror_count_moved(src, dst, 1UL << order);
+	migrate_device_finalize(src, dst, 1UL << order);
+	return 0;
 }
 
 /* Bring back the pages of a block that are in use and that nobody holds. */
 static int dmirror_evict_block(struct dmirror_block *block,
 			       struct dmirror_batch *batch)
 {
-	unsigned long *src = batch->args.src;
-	unsigned long *dst = batch->args.dst;
-	unsigned long i, n;
+	unsigned long pfn = dmirror_block_pfn(block);
+	DECLARE_BITMAP(used, DMIRROR_BLOCK_PAGES);
+	unsigned long i;
 	int ret = 0;
 
-	n = dmirror_block_used_pfns(block, src);
-	if (!n)
-		return 0;
-
-	memset(dst, 0, n * sizeof(*dst));
-	migrate_device_pfns(src, n);
-	for (i = 0; i < n; i++) {
-		struct page *from = migrate_pfn_to_page(src[i]);
-
-		if (!from || !(src[i] & MIGRATE_PFN_MIGRATE))
-			continue;
-
-		dst[i] = dmirror_evict_page(from, src[i] & MIGRATE_PFN_COMPOUND);
-		if (!dst[i]) {
-			dmirror_count(block->chunk->device,
-				      DMIRROR_ALLOCATION_FAILURES, 1);
-			ret = -ENOMEM;
+	dmirror_block_used(block, used);
+	for_each_set_bit(i, used, DMIRROR_BLOCK_PAGES) {
+		ret = dmirror_evict_page(block->chunk->device, pfn + i, batch);
+		if (ret)
 			break;
-		}
 	}
-	migrate_device_pages(src, dst, n);
-	batch->moved += dmirror_count_moved(src, dst, n);
-	migrate_device_finalize(src, dst, n);
 	return ret;
 }
 

@@ -33,9 +33,17 @@
  * anything, and the page is small. A huge page that was mapped in parts before,
  * after an mprotect() of one part for instance, stays out of reach there.
  *
+ * A page on a device-coherent device is brought back first, as hmm_range_fault()
+ * does by itself with a device-private one. The CPU may touch device-coherent
+ * memory at any time, so there is no reason to keep it away; and there is one
+ * not to: an exclusive entry holds a reference and is no mapping, and
+ * migrate_device_pfns() grants pages of ZONE_DEVICE just one reference too many.
+ * It would take such a page for one that nobody uses, and lose it.
+ *
  * What may fail: no mapping (-EFAULT), not writable (-EPERM), the page could
  * not be had within a second (-EBUSY), the process is gone (-EINVAL), a fatal
- * signal (-EINTR), and from newer kernels -EOPNOTSUPP: not anonymous memory.
+ * signal (-EINTR), a page of another device-coherent device and, on newer
+ * kernels, memory that is not anonymous (-EOPNOTSUPP), no system RAM (-ENOMEM).
  */
 #include <linux/hmm.h>
 #include <linux/jiffies.h>
@@ -75,6 +83,7 @@ static int dmirror_split(struct dmirror *dmirror, unsigned long addr)
 static int dmirror_exclusive_prepare(struct dmirror *dmirror,
 				     unsigned long addr)
 {
+	struct hmm_dmirror_cmd fetch = { .addr = addr, .npages = 1 };
 	unsigned long pfn = 0;
 	struct hmm_range range = {
 		.start = addr,
@@ -82,13 +91,21 @@ static int dmirror_exclusive_prepare(struct dmirror *dmirror,
 		.hmm_pfns = &pfn,
 		.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
 	};
+	bool coherent, ours;
+	struct page *page;
 	int ret;
 
 	ret = dmirror_range_fault(dmirror, &range);
 	if (ret)
 		return ret;
+	page = hmm_pfn_to_page(pfn);
+	coherent = is_device_coherent_page(page);
+	ours = dmirror_page_is_on(page, dmirror->device);
 	mutex_unlock(&dmirror->mutex);
 
+	if (coherent)
+		return ours ? dmirror_migrate_to_system(dmirror, &fetch) :
+			      -EOPNOTSUPP;
 	if (!DMIRROR_EXCLUSIVE_IN_HUGE && hmm_pfn_to_map_order(pfn))
 		ret = dmirror_split(dmirror, addr);
 	return ret;
@@ -124,8 +141,10 @@ static int dmirror_exclusive_try(struct dmirror *dmirror, unsigned long addr)
 	if (IS_ERR(page))
 		return PTR_ERR(page);
 
+	/* If it came to a device just now, the next attempt fetches it. */
 	mutex_lock(&dmirror->mutex);
-	if (!mmu_interval_read_retry(notifier, seq))
+	if (!is_device_coherent_page(page) &&
+	    !mmu_interval_read_retry(notifier, seq))
 		ret = dmirror_exclusive_store(dmirror, addr, page);
 	mutex_unlock(&dmirror->mutex);
 

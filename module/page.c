@@ -136,28 +136,20 @@ void dmirror_chunk_init_blocks(struct dmirror_chunk *chunk)
 }
 
 /**
- * dmirror_block_used_pfns() - which pages of a block are in use?
+ * dmirror_block_used() - which pages of a block are in use?
  * @block: the block
- * @pfns: DMIRROR_BLOCK_PAGES entries, filled from the start, in rising order
- *
- * Return: the number of entries filled.
+ * @used: DMIRROR_BLOCK_PAGES bits
  */
-unsigned long dmirror_block_used_pfns(struct dmirror_block *block,
-				      unsigned long *pfns)
+void dmirror_block_used(struct dmirror_block *block, unsigned long *used)
 {
 	struct dmirror_device *device = block->chunk->device;
-	DECLARE_BITMAP(used, DMIRROR_BLOCK_PAGES);
-	unsigned long i, n = 0;
+	unsigned long i;
 
 	bitmap_fill(used, DMIRROR_BLOCK_PAGES);
 	spin_lock(&device->lock);
 	for (i = 0; i < block->nr_free; i++)
 		__clear_bit(block->free[i], used);
 	spin_unlock(&device->lock);
-
-	for_each_set_bit(i, used, DMIRROR_BLOCK_PAGES)
-		pfns[n++] = dmirror_block_pfn(block) + i;
-	return n;
 }
 
 /* A block with free pages, rather a broken one. Caller holds device->lock. */
