@@ -3,12 +3,12 @@
  * Calls that no decent program makes: any command number, any address, any
  * length, buffers in the worst places, descriptors whose owner is dead.
  *
- *     fuzz SECONDS SEED
+ *     fuzz SECONDS SEED MILLISECONDS
  *
  * Each call must succeed or return an error that the ABI documents, and leave
  * alone the pages that it was not told about. A call that asks for more than
  * can be done at once must end when its process is killed: the time from
- * SIGKILL to the end is measured, and must be below a second.
+ * SIGKILL to the end is measured, and must be below MILLISECONDS.
  *
  * The last line of the output is a summary in JSON. The exit status is 1 if any
  * of that was not so.
@@ -32,7 +32,6 @@
 
 #define WORKERS		2
 #define PATIENCE_US	300000	/* a call that takes longer is killed */
-#define DEATH_US	1000000	/* and has to end by then */
 #define ALL		(PROT_READ | PROT_WRITE)
 #define ANONYMOUS	(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
 
@@ -55,6 +54,7 @@ static char *sentinel;		/* pages that no call is told about */
 static int fds[MAX_DEVICES + 1];
 static int nr_fds;
 static int orphan;		/* its owner is dead */
+static uint64_t limit_us = 1000000;	/* for a killed process to end */
 
 /* The running call of each worker, for the parent to see. */
 static struct shot {
@@ -314,7 +314,7 @@ static void end(pid_t pid, const struct shot *shot)
 	count(&counts->kills);
 	if (us > counts->slowest_death_us)
 		counts->slowest_death_us = us;
-	if (us > DEATH_US)
+	if (us > limit_us)
 		complain("killed after %llu us in %#llx of %llu pages at %#llx, ended %llu us later\n",
 			 (unsigned long long)(from - shot->began),
 			 (unsigned long long)shot->request,
@@ -330,6 +330,8 @@ int main(int argc, char **argv)
 	pid_t pids[WORKERS];
 	int i, status;
 
+	if (argc > 3)
+		limit_us = strtoull(argv[3], NULL, 0) * 1000;
 	counts_begin();
 	chance_begin(seed);
 	if (nr_devices() < 2) {
@@ -360,5 +362,5 @@ int main(int argc, char **argv)
 	for (i = 0; i < WORKERS; i++)
 		end(pids[i], &shots[i]);
 	counts_print("fuzz", seed);
-	return !counts_clean() || counts->slowest_death_us > DEATH_US;
+	return !counts_clean() || counts->slowest_death_us > limit_us;
 }
