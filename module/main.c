@@ -47,30 +47,26 @@ MODULE_PARM_DESC(devices, "number of device-private devices, 1 to 8 (default: 2)
 
 static int dmirror_open(struct inode *inode, struct file *file)
 {
+	struct miscdevice *misc = file->private_data;
 	struct dmirror *dmirror;
 	int ret;
 
 	dmirror = kzalloc_obj(*dmirror, GFP_KERNEL);
 	if (!dmirror)
 		return -ENOMEM;
+	file->private_data = dmirror;	/* the misc layer left its device there */
 
-	/* The misc layer left its device here. */
-	dmirror->device = container_of(file->private_data,
-				       struct dmirror_device, misc);
-	mutex_init(&dmirror->mutex);
 	xa_init(&dmirror->page_table);
+	mutex_init(&dmirror->mutex);
+	dmirror->device = container_of(misc, struct dmirror_device, misc);
 
 	/* The whole address space, whatever is going to be mapped there. */
 	ret = mmu_interval_notifier_insert(&dmirror->notifier, current->mm, 0,
 					   ULONG_MAX & PAGE_MASK,
 					   &dmirror_notifier_ops);
-	if (ret) {
+	if (ret)
 		kfree(dmirror);
-		return ret;
-	}
-
-	file->private_data = dmirror;
-	return nonseekable_open(inode, file);
+	return ret ?: nonseekable_open(inode, file);
 }
 
 static int dmirror_close(struct inode *inode, struct file *file)
