@@ -26,7 +26,6 @@
 #include "trace.h"
 
 #define DMIRROR_CHUNK_MB_MAX	1024
-#define DMIRROR_RANGES_TRIED	8
 
 static unsigned int dmirror_chunk_mb = 256;
 module_param_named(chunk_mb, dmirror_chunk_mb, uint, 0444);
@@ -117,43 +116,77 @@ static struct resource *dmirror_region_claim(phys_addr_t start,
 	       ERR_PTR(-EBUSY);
 }
 
+/**
+ * struct dmirror_lost - addresses that stay claimed, since the kernel kept a part
+ * @list: in dmirror_device.lost
+ * @res: the addresses
+ */
+struct dmirror_lost {
+	struct list_head list;
+	struct resource *res;
+};
+
+static bool dmirror_lost_add(struct dmirror_device *device,
+			     struct resource *res)
+{
+	struct dmirror_lost *lost = kzalloc_obj(*lost, GFP_KERNEL);
+
+	if (!lost)
+		return false;
+
+	res->name = "hmm_dmirror, unusable";
+	lost->res = res;
+	list_add(&lost->list, &device->lost);
+	return true;
+}
+
 /*
  * Claim addresses for a chunk and have struct pages made for them. If the
  * kernel ran out of memory in the midst of that once, it has left a part of the
  * range behind, and answers -EEXIST from then on. There are other ranges, but
- * they are offered only while the bad one is claimed.
+ * they are offered only while the bad one is claimed. A device-coherent device
+ * has no other.
  */
 static int dmirror_chunk_map(struct dmirror_chunk *chunk, unsigned long size)
 {
-	struct resource *claimed[DMIRROR_RANGES_TRIED];
 	struct dmirror_device *device = chunk->device;
-	unsigned int n = 0;
+	struct resource *res;
 	int ret;
 
 	do {
-		struct resource *res;
-
 		if (device->type == MEMORY_DEVICE_PRIVATE)
 			res = dmirror_region_find(size);
 		else
 			res = dmirror_region_claim(device->start, size);
-		if (IS_ERR(res)) {
-			ret = PTR_ERR(res);
-			break;
-		}
-		claimed[n++] = res;
+		if (IS_ERR(res))
+			return PTR_ERR(res);
+
 		chunk->pgmap.range.start = res->start;
 		chunk->pgmap.range.end = res->end;
 		ret = PTR_ERR_OR_ZERO(memremap_pages(&chunk->pgmap,
 						     numa_node_id()));
+		if (!ret)
+			return 0;
 	} while (ret == -EEXIST && device->type == MEMORY_DEVICE_PRIVATE &&
-		 n < DMIRROR_RANGES_TRIED);
+		 dmirror_lost_add(device, res));
 
-	if (!ret)
-		n--;
-	while (n--)
-		release_mem_region(claimed[n]->start, size);
+	release_mem_region(res->start, size);
 	return ret;
+}
+
+/**
+ * dmirror_lost_release() - let go of addresses that could not be used
+ * @device: a device that will not grow any more
+ */
+void dmirror_lost_release(struct dmirror_device *device)
+{
+	struct dmirror_lost *lost, *next;
+
+	list_for_each_entry_safe(lost, next, &device->lost, list) {
+		release_mem_region(lost->res->start, resource_size(lost->res));
+		list_del(&lost->list);
+		kfree(lost);
+	}
 }
 
 /* Caller holds resize_lock. */

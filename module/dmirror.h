@@ -39,7 +39,7 @@ struct hmm_range;
 #define DMIRROR_COHERENT_DEVICES	2
 #define DMIRROR_COHERENT_SIZE		SZ_256M	/* memory of each */
 
-#define DMIRROR_NAME_SIZE	16
+#define DMIRROR_NAME_SIZE	24
 
 /* What a device counts, see sysfs.c. */
 enum dmirror_counter {
@@ -72,6 +72,8 @@ enum dmirror_counter {
  *	sleeps.
  * @chunks: all chunks of this device
  * @nr_chunks: their number; changes only with @resize_lock held, too
+ * @lost: address ranges for which struct pages could not be made, kept claimed
+ *	until the module is unloaded; protected by @resize_lock
  * @whole_blocks: blocks with all pages free, of chunks that hand out pages
  * @broken_blocks: blocks of these chunks with a part of their pages free
  *
@@ -89,6 +91,7 @@ struct dmirror_device {
 	spinlock_t lock;		/* see above */
 	struct list_head chunks;
 	unsigned int nr_chunks;
+	struct list_head lost;
 	struct list_head whole_blocks;
 	struct list_head broken_blocks;
 };
@@ -231,6 +234,7 @@ static inline unsigned long dmirror_block_pfn(const struct dmirror_block *block)
 int dmirror_chunk_check(void);
 unsigned long dmirror_chunk_size(const struct dmirror_device *device);
 void dmirror_chunk_remove(struct dmirror_chunk *chunk);
+void dmirror_lost_release(struct dmirror_device *device);
 int dmirror_device_grow(struct dmirror_device *device, bool huge);
 
 /* coherent.c */

@@ -213,6 +213,7 @@ static void dmirror_device_init(unsigned int nr)
 	mutex_init(&device->resize_lock);
 	spin_lock_init(&device->lock);
 	INIT_LIST_HEAD(&device->chunks);
+	INIT_LIST_HEAD(&device->lost);
 	INIT_LIST_HEAD(&device->whole_blocks);
 	INIT_LIST_HEAD(&device->broken_blocks);
 }
@@ -251,6 +252,13 @@ static int __init dmirror_device_start(struct dmirror_device *device)
 	return ret;
 }
 
+/* Take all memory from a device that nobody can open any more. */
+static void dmirror_device_end(struct dmirror_device *device)
+{
+	dmirror_device_empty(device, true);
+	dmirror_lost_release(device);
+}
+
 static int __init dmirror_init(void)
 {
 	unsigned int i, registered = 0;
@@ -287,7 +295,7 @@ err_devices:
 		misc_deregister(&dmirror_devices[registered].misc);
 err_chunks:
 	for (i = 0; i < dmirror_nr_devices; i++)
-		dmirror_device_empty(&dmirror_devices[i], true);
+		dmirror_device_end(&dmirror_devices[i]);
 	return ret;
 }
 
@@ -299,7 +307,7 @@ static void __exit dmirror_exit(void)
 	for (i = 0; i < dmirror_nr_devices; i++)
 		misc_deregister(&dmirror_devices[i].misc);
 	for (i = 0; i < dmirror_nr_devices; i++)
-		dmirror_device_empty(&dmirror_devices[i], true);
+		dmirror_device_end(&dmirror_devices[i]);
 }
 
 module_init(dmirror_init);

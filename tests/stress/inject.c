@@ -201,6 +201,12 @@ static int call_mem(void)
 	return ret;
 }
 
+/*
+ * Not for a device-coherent device: where the kernel fails in the midst of
+ * adding memory it keeps a part of it, and that device has no other addresses.
+ */
+#define NO_CHUNK	"MIGRATE_TO_DEV, no chunk"
+
 static const struct scenario {
 	const char *name;
 	int (*prepare)(void);
@@ -222,7 +228,7 @@ static const struct scenario {
 	{ "CHECK_EXCLUSIVE", in_ram, call_check_exclusive, false, false },
 	{ "READ_UNLOCKED", on_device, call_read_unlocked, true, false },
 	{ "RELEASE", on_device, call_release, false, true },
-	{ "MIGRATE_TO_DEV, no chunk", call_release, call_to_device, true, false },
+	{ NO_CHUNK, call_release, call_to_device, true, false },
 	{ "CPU fault", on_device, call_touch, false, true },
 	{ "fork", on_device, call_fork, false, false },
 	{ "/proc/self/mem", on_device, call_mem, false, false },
@@ -373,6 +379,8 @@ int main(int argc, char **argv)
 	/* One device of each kind: private, and coherent if there is one. */
 	for (device = 0; device < nr_devices(); device += 2)
 		for (i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
+			if (device && !strcmp(scenarios[i].name, NO_CHUNK))
+				continue;
 			pages = SMALL;
 			one(&scenarios[i], 1);
 			pages = HUGE;
