@@ -50,7 +50,7 @@ stock-tests:
 	$(MACHINE) run --kernel 7.3 --variant stock -- python -m pytest -p no:cacheprovider tests/machine
 
 stress-short:
-	$(PYTHON) -m tests.stress --seconds 15 --stride 16
+	$(PYTHON) -m tests.stress --seconds 15 --stride 64
 
 .PHONY: stress
 stress: machine ## many processes, hostile arguments, failing allocations: make stress SECONDS=600 [SEED=]

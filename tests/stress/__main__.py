@@ -106,7 +106,10 @@ def main() -> int:
     options.add_argument("--seconds", type=int, default=20, help="of stress, and of fuzz (default 20)")
     options.add_argument("--seed", type=int, help="as a run before printed it (default: a new one)")
     options.add_argument(
-        "--stride", type=int, default=1, help="on huge pages, fail only each Nth allocation (default 1)"
+        "--stride",
+        type=int,
+        default=1,
+        help="fail only each Nth allocation (default 1)",
     )
     chosen = options.parse_args()
     seed = secrets.randbits(32) if chosen.seed is None else chosen.seed

@@ -28,8 +28,9 @@ FAULT_KINDS = ("failslab", "fail_page_alloc")
 
 # What may be missing at the end: per-CPU caches, page tables and slabs of the kernel's own.
 TOLERANCE_PAGES = 2048
-# A page that one of these functions asked for is not the driver's to give back.
-OTHERS_PAGES = ("slab", "memremap_pages", "stack_depot")
+# A page that one of these functions asked for is not the driver's to give back; or it belongs to
+# a loaded module (its chunks and arrays, kvmalloc): kmemleak finds those if they are lost.
+OTHERS_PAGES = ("slab", "memremap_pages", "stack_depot", "get_huge_zero_folio", "kvmalloc")
 UNLOAD_SECONDS = 60
 LATE_SECONDS = 1800  # longer than a program was told, or takes under the slowest of kernels
 
@@ -173,7 +174,7 @@ def main() -> int:
         torment.torment("inject", stride)
         path = subprocess.run(["modinfo", "-n", NAME], capture_output=True, text=True).stdout.strip()
         # without the coherent devices, see NO_CHUNK in inject.c
-        torment.run("inject", "module", path, "")
+        torment.run("inject", "module", path, "", stride)
     else:
         not_checked("failing allocations", "CONFIG_FAULT_INJECTION")
 
