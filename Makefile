@@ -12,6 +12,8 @@ VARIANT ?= default
 SERIES := 6.12 7.3 6.1
 SECONDS ?= 600
 export KERNEL_SRC
+# A kernel's build is a job of its own: it gets its number of jobs, and no jobserver of ours.
+unexport MAKEFLAGS MFLAGS
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PYTHON := .venv/bin/python
