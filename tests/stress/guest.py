@@ -32,6 +32,7 @@ TOLERANCE_PAGES = 2048
 # a loaded module (its chunks and arrays, kvmalloc): kmemleak finds those if they are lost.
 OTHERS_PAGES = ("slab", "memremap_pages", "stack_depot", "get_huge_zero_folio", "kvmalloc")
 UNLOAD_SECONDS = 60
+DYING_SECONDS = 20
 LATE_SECONDS = 1800  # longer than a program was told, or takes under the slowest of kernels
 
 
@@ -82,12 +83,17 @@ class Torment:
 
     def nothing_in_use(self, after: str) -> None:
         """With all processes gone, no device page may be in use and no RAM held for one."""
-        time.sleep(1)  # the last of the killed processes
-        for file in sorted(DEVICES.glob(f"{NAME}*/counters/pages_in_use")):
-            if int(file.read_text()):
-                self.problems.append(f"after {after}, {file}: {file.read_text().strip()}")
-        for stack in driver_pages():
-            self.problems.append(f"after {after} the driver holds pages:\n{stack}")
+        for _ in range(DYING_SECONDS):  # the last of the killed processes
+            time.sleep(1)
+            found = [
+                f"after {after}, {file}: {file.read_text().strip()}"
+                for file in sorted(DEVICES.glob(f"{NAME}*/counters/pages_in_use"))
+                if int(file.read_text())
+            ]
+            found += [f"after {after} the driver holds pages:\n{stack}" for stack in driver_pages()]
+            if not found:
+                return
+        self.problems += found
 
     def torment(self, name: str, *arguments: object) -> None:
         """Load, run one program, look, unload, look."""
