@@ -55,10 +55,10 @@ def test_a_tampered_output_fails(notebook: Path, tmp_path: Path) -> None:
 def test_a_module_that_skips_the_copy_fails(tmp_path: Path) -> None:
     broken = tmp_path / "module"
     shutil.copytree(REPOSITORY / "module", broken)
-    source = broken / "migrate.c"
+    source = broken / "copy.c"
     good = source.read_text()
     without = re.sub(r"copy_highpage\(\w+, \w+\);", ";", good)
-    assert without != good, "migrate.c has no copy_highpage() to leave out"
+    assert without != good, "copy.c has no copy_highpage() to leave out"
     source.write_text(without)
     assert module.sources(broken), "no sources were copied"
     done = nbval(REPOSITORY / "notebooks" / "05-device-private-migration.ipynb", HMM_MODULE=str(broken))
