@@ -34,7 +34,7 @@ html: .venv/ready ## render _build/html from what is committed, warnings as erro
 	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
 # A machine keeps one core busy: side by side, two at a time, the rest alone.
-PARTS := check stress-short stock-tests $(foreach series,$(SERIES),suite-$(series) tests-$(series))
+PARTS := check stress-short defects stock-tests $(foreach series,$(SERIES),suite-$(series) tests-$(series))
 
 .PHONY: test
 test: machines html ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
@@ -50,6 +50,9 @@ $(SERIES:%=suite-%): suite-%:
 
 stock-tests:
 	$(MACHINE) run --kernel 7.3 --variant stock -- python -m pytest -p no:cacheprovider tests/machine
+
+defects:
+	$(PYTHON) -m pytest -p no:cacheprovider tests/defects
 
 stress-short:
 	$(PYTHON) -m tests.stress --seconds 15 --stride 64

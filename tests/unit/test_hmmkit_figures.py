@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hmmkit.figures import SKY, Svg, call_graph, outcome_grid
+from hmmkit.figures import Svg, call_graph, outcome_grid
+from hmmkit.figures.drawing import SKY
 from hmmkit.outcome import Outcome
 from hmmkit.trace import Call, CallTree
 
