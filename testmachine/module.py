@@ -17,7 +17,7 @@ from testmachine.machine import REPOSITORY
 from testmachine.progress import Progress, run_logged
 
 NAME = "hmm_dmirror"
-KEPT = 12  # builds, the least recently used goes first
+KEPT = 40  # builds, the least recently used goes first; tests build many with a defect each
 
 
 def source_directory() -> Path:
