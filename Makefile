@@ -58,7 +58,7 @@ stress-short:
 	$(PYTHON) -m tests.stress --seconds 15 --stride 64
 
 .PHONY: stress
-stress: machine ## many processes, hostile arguments, failing allocations: make stress SECONDS=600 [SEED=]
+stress: .venv/ready host ## many processes, hostile arguments, failing allocations: make stress SECONDS=600 [SEED=]
 	$(PYTHON) -m tests.stress --kernel $(KERNEL) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: lab

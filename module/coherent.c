@@ -12,7 +12,7 @@
  * long.
  *
  * This driver has no such device and takes RAM for one. The machine has to set
- * it aside at boot, with memmap=512M$0x40000000 on the kernel's command line
+ * it aside at boot, with memmap=512M$0x20000000 on the kernel's command line
  * for instance, and the module's parameters spm_addr_dev0 and spm_addr_dev1 say
  * where it is ("spm": special purpose memory). Each of two further devices gets
  * 256 MiB, and that is all: when it is full a migration fails with -ENOMEM.

@@ -7,8 +7,7 @@
  * PFN of the device page as the offset. So a touch by the CPU is a page fault,
  * and the way to the driver leads through do_swap_page(), though nothing was
  * ever swapped out. There the kernel takes a reference to the device page and
- * calls migrate_to_ram() of the page's pagemap, which is the one function of
- * this file.
+ * calls migrate_to_ram() of the page's pagemap. This file is that function.
  *
  * It runs with mmap_lock held for reading, and must bring back the one page at
  * the faulting address. It does so by the same steps as the ioctl, see

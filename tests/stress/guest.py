@@ -31,6 +31,8 @@ TOLERANCE_PAGES = 2048
 # A page that one of these functions asked for is not the driver's to give back; or it belongs to
 # a loaded module (its chunks and arrays, kvmalloc): kmemleak finds those if they are lost.
 OTHERS_PAGES = ("slab", "memremap_pages", "stack_depot", "get_huge_zero_folio", "kvmalloc")
+# Said in the kernel's log: from here on allocations fail, and the kernel may complain of that.
+INJECTING = "tests.stress: allocations fail from here on"
 UNLOAD_SECONDS = 60
 DYING_SECONDS = 20
 LATE_SECONDS = 1800  # longer than a program was told, or takes under the slowest of kernels
@@ -139,6 +141,7 @@ def faults_begin() -> bool:
         (directory / "verbose").write_text("0")
     (DEBUGFS / "fail_page_alloc" / "ignore-gfp-highmem").write_text("N")
     (DEBUGFS / "fail_page_alloc" / "min-order").write_text("0")
+    Path("/dev/kmsg").write_text(INJECTING)
     return True
 
 
