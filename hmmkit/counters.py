@@ -89,9 +89,5 @@ def _device_directory(index: int) -> Path:
     if directory.is_dir():
         return directory
     if KERNELS_OWN_DRIVER.is_dir():
-        raise OtherDriver(
-            errno.ENOENT,
-            "the kernel's own test driver is loaded, and it has no counters: "
-            "rmmod test_hmm, then modprobe hmm_dmirror",
-        )
+        raise OtherDriver("counters")
     raise NoDevice(errno.ENOENT, f"no {directory}: load the driver first (modprobe hmm_dmirror)")

@@ -73,6 +73,13 @@ class NoDevice(HmmError):
 class OtherDriver(HmmError):
     """ENOENT: the devices are those of the kernel's own test driver, which has no such thing."""
 
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            errno.ENOENT,
+            f"the kernel's own test driver is loaded, and it has no {what}: "
+            "rmmod test_hmm, then modprobe hmm_dmirror",
+        )
+
 
 class NoTracing(HmmError):
     """ENOENT: tracefs is not mounted, or the kernel was built without the tracer."""

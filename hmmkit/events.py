@@ -147,11 +147,7 @@ def trace_events(action: Callable[[], object]) -> list[Event]:
     need_tracefs()
     if not (TRACEFS / "events" / GROUP).is_dir():
         if KERNELS_OWN_DRIVER.is_dir():
-            raise OtherDriver(
-                errno.ENOENT,
-                "the kernel's own test driver is loaded, and it has no trace events: "
-                "rmmod test_hmm, then modprobe hmm_dmirror",
-            )
+            raise OtherDriver("trace events")
         raise NoTracing(
             errno.ENOENT, f"no events/{GROUP} in {TRACEFS}: load the driver first (modprobe hmm_dmirror)"
         )
