@@ -116,6 +116,10 @@ class Device:
             os.close(self._fd)
             self._fd = -1
 
+    def fileno(self) -> int:
+        """The file descriptor, for who speaks to the driver by other means."""
+        return self._fd
+
     def read(self, pages: Pages) -> Access:
         """The device reads the pages; they stay where they are."""
         landing = ctypes.create_string_buffer(pages.npages * PAGE_SIZE)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,11 @@ def parser() -> argparse.ArgumentParser:
             "--kernel", default=DEFAULT, metavar="SERIES",
             help=f"kernel series (default {DEFAULT}; KERNEL_SRC=DIR takes any tree)",
         )  # fmt: skip
+        if name != "doctor":
+            command.add_argument(
+                "--counting", action="store_true",
+                help="the machine whose clock counts: a nanosecond is an instruction, one processor",
+            )  # fmt: skip
         if name in ("run", "shell", "build"):
             command.add_argument(
                 "--variant", choices=VARIANTS, default="default",
@@ -59,29 +65,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "doctor":
             return doctor.main()
+        hardware = qemu.COUNTING if options.counting else qemu.NOTEBOOK
         if options.command == "kernel":
-            return jupyter.serve(options.kernel, options.connection_file)
+            return jupyter.serve(options.kernel, hardware, options.connection_file)
         if options.command == "build":
-            setup = session.prepare(options.kernel, variant=options.variant)
+            setup = session.prepare(options.kernel, hardware, variant=options.variant)
             state.get(setup)
             if options.variant != "default":
                 return 0  # notebooks run in the default one
-            for name in jupyter.install(setup.kernel.series):
+            for name in jupyter.install(setup.kernel.series, hardware):
                 print(f"kernelspec {name} is installed", file=sys.stderr)
             return 0
         cwd = Path.cwd()
         if not cwd.is_relative_to(REPOSITORY):
             raise BadInput(f"{cwd} is not in the machine: only {REPOSITORY} is mounted there")
         if options.command == "shell":
-            return session.shell(session.prepare(options.kernel, variant=options.variant), cwd)
+            return session.shell(session.prepare(options.kernel, hardware, variant=options.variant), cwd)
         if options.memory < qemu.RESERVED_AT:
             raise BadInput(f"--memory {options.memory}: the guest needs {qemu.RESERVED_AT} MiB at least")
-        hardware = qemu.Hardware(memory=options.memory)
+        hardware = dataclasses.replace(hardware, memory=options.memory)
         setup = session.prepare(
             options.kernel, hardware, variant=options.variant, load_module=not options.no_module
         )
         if setup.accelerator == "tcg":
-            print(f"testmachine: {qemu.accelerator(setup.kernel).why}", file=sys.stderr)
+            print(f"testmachine: {qemu.accelerator(setup.kernel, hardware).why}", file=sys.stderr)
         return session.run(setup, options.argv, cwd)
     except MachineDied as death:
         print(death.report(), file=sys.stderr)

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from testmachine import series, session, state
+from testmachine import qemu, series, session, state
 from testmachine.cache import cache_dir
 from testmachine.errors import BadInput, HostError, MachineDied, TestMachineError
 from testmachine.machine import REPOSITORY, Machine, Setup, start
@@ -54,18 +54,23 @@ def read_connection_file(path: Path) -> dict[str, Any]:
     return connection
 
 
-def install(built: str) -> list[str]:
-    """Install the kernelspec ``hmm-<built>``, and ``hmm`` for the default series; their names."""
-    directory = Path(sys.prefix) / "share" / "jupyter" / "kernels"
-    names = [f"hmm-{built}"] + (["hmm"] if built == series.DEFAULT else [])
+def install(built: str, hardware: qemu.Hardware = qemu.NOTEBOOK, directory: Path | None = None) -> list[str]:
+    """Install the kernelspec ``hmm-<built>``, and ``hmm`` for the default series; their names.
+
+    Those of a machine that counts instructions end in ``-counting``. ``directory`` is where, the
+    virtual environment's if it is None.
+    """
+    directory = directory or Path(sys.prefix) / "share" / "jupyter" / "kernels"
+    end, options, what = ("-counting", ["--counting"], ", counting") if hardware.counting else ("", [], "")
+    names = [f"hmm-{built}{end}"] + ([f"hmm{end}"] if built == series.DEFAULT else [])
     for name in names:
-        release = "" if name == "hmm" else f", Linux {built}"
+        release = "" if name == f"hmm{end}" else f", Linux {built}"
         spec = {
             "argv": [
-                sys.executable, "-m", "testmachine", "kernel", "--kernel", built,
+                sys.executable, "-m", "testmachine", "kernel", "--kernel", built, *options,
                 "-f", "{connection_file}",
             ],
-            "display_name": f"Linux with HMM (test machine{release})",
+            "display_name": f"Linux with HMM (test machine{release}{what})",
             "language": "python",
             "interrupt_mode": "message",  # a signal would reach QEMU and not the guest
             "env": {"PYTHONPATH": str(REPOSITORY)},
@@ -75,7 +80,7 @@ def install(built: str) -> list[str]:
     return names
 
 
-def serve(name: str, connection_file: Path) -> int:
+def serve(name: str, hardware: qemu.Hardware, connection_file: Path) -> int:
     """Be the Jupyter kernel of ``connection_file`` until it is shut down; returns its status.
 
     What goes wrong is said on standard error and in a log of its own, since Jupyter shows a
@@ -86,7 +91,7 @@ def serve(name: str, connection_file: Path) -> int:
     with log_path.open("w", buffering=1) as log:
         print(f"{time.strftime('%F %T')} {connection_file}", file=log)
         try:
-            setup = session.prepare(name, build_it=False)
+            setup = session.prepare(name, hardware, build_it=False)
             saved = state.get(setup)
             return asyncio.run(_serve(setup, saved, connection, log))
         except TestMachineError as error:

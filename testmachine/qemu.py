@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testmachine.cache import cache_dir, digest
-from testmachine.errors import HostError
+from testmachine.errors import BadInput, HostError
 from testmachine.kernel import Kernel
 from testmachine.root import Root
 
@@ -30,6 +30,13 @@ CPU_BY_ACCELERATOR = {
 # thread=single: with a thread per processor QEMU 7.2 loses the race between translated code and the
 # kernel patching its own text, which the function tracer and dynamic debug do: "Oops: int3".
 ACCELERATOR_OPTIONS = {"tcg": "tcg,thread=single,tb-size=256", "kvm": "kvm"}
+
+# A clock that counts. shift=0: the guest's clock goes on by one nanosecond (2^0) with each
+# instruction the guest executes, and by nothing else. So a time measured in the guest is a number
+# of instructions, the same on every host and however busy that is. sleep=off: while the guest is
+# idle the clock jumps to its next timer instead of waiting for it, so that waiting costs nothing.
+# There is one clock, so there is one processor, and no KVM: instructions are counted by the emulator.
+COUNTING_OPTIONS = ("-icount", "shift=0,sleep=off")
 
 # reboot=t and panic=-1 with -no-reboot: a panic ends QEMU at once. oops=panic: an oops is one.
 COMMAND_LINE = (
@@ -58,18 +65,30 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What the guest sees; the saved state is made for the default.
+    """What the guest sees; saved states are made for :data:`NOTEBOOK` and :data:`COUNTING`.
 
     ``memory`` is what the guest's kernel has, in MiB, at least :data:`RESERVED_AT`; the memory it
-    leaves to the device-coherent devices comes on top.
+    leaves to the device-coherent devices comes on top. In a ``counting`` machine a nanosecond is an
+    instruction, see :data:`COUNTING_OPTIONS`; it has one processor (BadInput).
     """
 
     memory: int = 768
     cpus: int = 2
     extra_command_line: str = ""
+    counting: bool = False
+
+    def __post_init__(self) -> None:
+        if self.counting and self.cpus != 1:
+            raise BadInput(f"a machine that counts instructions has 1 processor, not {self.cpus}")
+
+    @property
+    def saved(self) -> bool:
+        """Whether notebooks run on it, so that it is booted once and then restored."""
+        return self in (NOTEBOOK, COUNTING)
 
 
 NOTEBOOK = Hardware()
+COUNTING = Hardware(cpus=1, counting=True)
 
 
 def version() -> str:
@@ -91,7 +110,7 @@ def arguments(
     command_line = [COMMAND_LINE, f"memmap={RESERVED}M${RESERVED_AT}M"]
     if kernel.variant == "debug":
         command_line.append(DEBUG_COMMAND_LINE)
-    elif hardware == NOTEBOOK:
+    elif hardware.saved:
         command_line.append(WARM_COMMAND_LINE)
     command_line.append(hardware.extra_command_line)
     argv = [
@@ -109,6 +128,8 @@ def arguments(
         "-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile=",
         "-device", "virtio-serial-pci",
     ]  # fmt: skip
+    if hardware.counting:
+        argv += COUNTING_OPTIONS
     for name, fd in sockets.items():
         argv += ["-chardev", f"socket,id={name},fd={fd}"]
     argv += ["-mon", "chardev=qmp,mode=control", "-serial", "chardev:console"]
@@ -127,12 +148,14 @@ def share_arguments(tag: str, path: Path, writable: bool) -> list[str]:
     ]  # fmt: skip
 
 
-def accelerator(kernel: Kernel) -> Accelerator:
+def accelerator(kernel: Kernel, hardware: Hardware = NOTEBOOK) -> Accelerator:
     """KVM if it has run this kernel to its end within the time limit, else software emulation.
 
     ``/dev/kvm`` may open and still not run a guest (nested virtualisation), so only the probe
     counts. Its result is kept until the host boots again.
     """
+    if hardware.counting:
+        return Accelerator("tcg", "software emulation: it counts the guest's instructions")
     if not KVM.exists():
         return Accelerator("tcg", "software emulation: there is no /dev/kvm")
     if not os.access(KVM, os.R_OK | os.W_OK):

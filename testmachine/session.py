@@ -36,16 +36,16 @@ def prepare(
     packed = root.get(build_it=build_it)
     if built.boot_modules:
         packed = root.followed_by(packed, built.boot_modules)
-    accelerator = qemu.accelerator(built)
+    accelerator = qemu.accelerator(built, hardware)
     return Setup(built, packed, accelerator.name, hardware, module.get(built), load_module)
 
 
 def launch(setup: Setup, console: Callable[[str], None] | None = None) -> Started:
     """A machine from its saved state, which is made first if need be.
 
-    Only the default hardware is saved: another amount of memory is booted cold.
+    Only the hardware of notebooks is saved: another amount of memory is booted cold.
     """
-    if setup.hardware == qemu.NOTEBOOK:
+    if setup.hardware.saved:
         return start(setup, state.get(setup), console)
     return start(setup, None, console)
 

@@ -27,6 +27,11 @@ def _key(setup: Setup) -> str:
     return digest(qemu.version(), file_digest(setup.kernel.image), setup.root.key, processor, *argv)
 
 
+def name(setup: Setup) -> str:
+    """What a person calls this machine: "6.12", "6.12, counting"."""
+    return setup.kernel.name + (", counting" if setup.hardware.counting else "")
+
+
 def path_for(setup: Setup) -> Path:
     """Where the state of this setup is, or would be."""
     return cache_dir() / "states" / _key(setup) / "state"
@@ -41,7 +46,7 @@ def get(setup: Setup) -> Path:
     with building(path.parent) as partial:
         if partial is not None:
             need_space(STATE_GIB, "the machine's saved state")
-            progress = Progress(f"machine {setup.kernel.name}: booting once, to save its state", total=0)
+            progress = Progress(f"machine {name(setup)}: booting once, to save its state", total=0)
             asyncio.run(_save(setup, partial / "state"))
             progress.finish()
             sweep(path.parent.parent, keep=KEPT)

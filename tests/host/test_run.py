@@ -75,3 +75,22 @@ def test_outside_the_repository_there_is_nothing_to_run_in() -> None:
     )  # fmt: skip
     assert done.returncode == 125
     assert "only" in done.stderr and "is mounted there" in done.stderr
+
+
+CALIBRATE = (
+    "from hmmkit.cost import Counter; counter = Counter.calibrate()\n"
+    "print(counter.count(lambda: counter.instructions.spin(10**6)))"
+)
+
+
+def test_a_nanosecond_of_the_counting_machine_is_an_instruction(testmachine: Launch) -> None:
+    done = testmachine("run", "--counting", "--", "python", "-c", CALIBRATE)
+    assert done.returncode == 0, done.stderr
+    assert abs(int(done.stdout) / 2_000_000 - 1) < 0.01
+
+
+def test_another_machine_gives_no_figures(testmachine: Launch) -> None:
+    done = testmachine("run", "--", "python", "-c", CALIBRATE)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("hmmkit.cost.NotCounting")
+    assert done.stdout == ""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,7 +12,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from testmachine import cache, doctor, kernel, machine, module, qemu, root, series, source, state, stock
+from testmachine import (
+    cache,
+    doctor,
+    jupyter,
+    kernel,
+    machine,
+    module,
+    qemu,
+    root,
+    series,
+    source,
+    state,
+    stock,
+)
 from testmachine.errors import BadInput, BuildError, HostError
 from testmachine.root import Root
 
@@ -195,6 +209,37 @@ def test_a_state_that_does_not_fit_is_not_found(
     setup.kernel.image.write_bytes(b"another kernel")
     paths.append(state.path_for(setup))
     assert len(set(paths)) == 4
+
+
+def test_a_counting_machine_is_another_machine(
+    setup: machine.Setup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(qemu, "version", lambda: "QEMU 7.2")
+    counting = dataclasses.replace(setup, hardware=qemu.COUNTING)
+    argv = qemu.arguments(setup.kernel, setup.root, qemu.COUNTING, "tcg", {})
+    assert argv[argv.index("-icount") + 1] == "shift=0,sleep=off"
+    assert "-icount" not in qemu.arguments(setup.kernel, setup.root, qemu.NOTEBOOK, "tcg", {})
+    assert state.path_for(counting) != state.path_for(setup)
+    assert qemu.COUNTING.saved and qemu.NOTEBOOK.saved
+    assert not qemu.Hardware(memory=2048, cpus=1, counting=True).saved
+
+
+def test_a_counting_machine_has_one_processor_and_no_kvm(setup: machine.Setup) -> None:
+    with pytest.raises(BadInput, match="1 processor, not 2"):
+        qemu.Hardware(counting=True)
+    assert qemu.accelerator(setup.kernel, qemu.COUNTING).name == "tcg"
+
+
+def test_kernelspecs_of_a_counting_machine(tmp_path: Path) -> None:
+    assert jupyter.install("7.3", qemu.COUNTING, tmp_path) == ["hmm-7.3-counting"]
+    names = jupyter.install(series.DEFAULT, qemu.COUNTING, tmp_path)
+    assert names == [f"hmm-{series.DEFAULT}-counting", "hmm-counting"]
+    assert jupyter.install("7.3", directory=tmp_path) == ["hmm-7.3"]
+    spec = json.loads((tmp_path / "hmm-7.3-counting" / "kernel.json").read_text())
+    assert "--counting" in spec["argv"]
+    assert spec["display_name"] == "Linux with HMM (test machine, Linux 7.3, counting)"
+    assert "--counting" not in (tmp_path / "hmm-7.3" / "kernel.json").read_text()
 
 
 def test_why_a_guest_ended() -> None:

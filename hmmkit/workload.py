@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Pages to measure with: brought into a known state, and then one bare operation on them.
+
+Each operation is one system call, or one touch a page, by instructions of our own
+(``hmmkit.instructions``): what is counted is the kernel's work, not Python's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+
+from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
+from hmmkit.device import Device
+from hmmkit.instructions import Instructions
+from hmmkit.uapi import Command, Request
+
+HUGE_PAGES = (2 << 20) // PAGE_SIZE
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.memcpy.restype = None  # a pointer would look like a number
+_libc.memcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+_FIXED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED
+
+
+class Workload:
+    """``npages`` pages of one process, ``huge`` ones or single ones, and what is done to them.
+
+    The pages begin at a multiple of 2 MiB, so that they use as few page tables in every run.
+    What a device reads, and what ``copy`` copies, goes to a buffer of the same length, in RAM. A
+    ``with`` block gives all of it back.
+
+    ``first_touch`` writes a byte to each page, ``copy`` is memcpy(3); ``to_device``, ``to_system``
+    and ``device_read`` are one ioctl each, and return 0 or a negative errno.
+
+    Raises ``OSError`` as mmap(2), madvise(2) and the driver do.
+    """
+
+    def __init__(
+        self, device: Device, instructions: Instructions, npages: int, *, huge: bool = False
+    ) -> None:
+        self._device = device
+        self._instructions = instructions
+        self._huge = huge
+        self._room = Buffer(npages + HUGE_PAGES, Protection.NONE)
+        self._landing = Buffer(npages)
+        first = -(-self._room.address // (HUGE_PAGES * PAGE_SIZE)) * HUGE_PAGES * PAGE_SIZE
+        self.pages = PageRun(first, npages)
+        in_order = range(npages)
+        instructions.writer(self._landing, in_order)()
+        self.first_touch = instructions.writer(self.pages, in_order)
+        self.to_device = self._ioctl(Request.MIGRATE_TO_DEV)
+        self.to_system = self._ioctl(Request.MIGRATE_TO_SYS)
+        self.device_read = self._ioctl(Request.READ)
+        size = npages * PAGE_SIZE
+        self.copy = partial(_libc.memcpy, self._landing.address, self.pages.address, size)
+        self.untouched()
+
+    def __enter__(self) -> Workload:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._room.unmap()
+        self._landing.unmap()
+
+    def untouched(self) -> None:
+        """Make the pages a new mapping: whatever was there is gone, wherever it was."""
+        size = self.pages.npages * PAGE_SIZE
+        if _libc.mmap(self.pages.address, size, Protection.READ_WRITE, _FIXED, -1, 0) != self.pages.address:
+            raise _error("mmap")
+        advice = mmap.MADV_HUGEPAGE if self._huge else mmap.MADV_NOHUGEPAGE
+        if _libc.madvise(self.pages.address, size, advice):
+            raise _error("madvise")
+
+    def resident(self) -> None:
+        """Have all pages in RAM, each written to."""
+        self.untouched()
+        self.first_touch()
+
+    def on_device(self) -> None:
+        """Have all pages on the device. Raises ``OSError`` as the driver does."""
+        self.resident()
+        result = self.to_device()
+        if result:
+            raise OSError(-result, f"migrate to device: {os.strerror(-result)}")
+
+    def touch(self, order: Sequence[int] | None = None) -> Callable[[], None]:
+        """A function that reads a byte of each page; of all in order if no ``order`` is given."""
+        return self._instructions.reader(self.pages, range(self.pages.npages) if order is None else order)
+
+    def _ioctl(self, request: Request) -> Callable[[], int]:
+        command = Command(addr=self.pages.address, ptr=self._landing.address, npages=self.pages.npages)
+        return self._instructions.ioctl(self._device.fileno(), request, command)
+
+
+def _error(call: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{call}: {os.strerror(number)}")
