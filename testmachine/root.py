@@ -3,7 +3,7 @@
 
 Taken from the host are the virtual environment, the interpreter it was made from with its
 standard library, the shared objects both need, and busybox. So what `pip install` puts into
-`.venv` is in the machine after the next build.
+`.venv` is in the machine after the next build, but for the few that only the host can use.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ ROOT_GIB = 1.5
 
 # Parts of the standard library no notebook imports, by far its largest.
 STDLIB_WITHOUT = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "site-packages", "dist-packages")
+
+# They drive the host's browser, to look at the built book: large, and of no use in the machine.
+HOST_ONLY = ("playwright", "pyee", "greenlet")
 
 # What the guest's kernel mounts or the agent writes: there must be a directory.
 MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "run", "root", "mnt", "var/tmp")
@@ -58,9 +61,27 @@ def followed_by(root: Root, archive: Path) -> Root:
 
 
 def _key() -> str:
-    packages = sorted(f"{d.metadata['Name']}=={d.version}" for d in distributions())
+    found = ((d.metadata["Name"], d.version) for d in distributions())
+    packages = sorted(f"{name}=={version}" for name, version in found if name not in HOST_ONLY)
     guest = [file_digest(path) for path in sorted(GUEST.iterdir()) if path.is_file()]
     return digest(sys.version, sys.base_prefix, *packages, *guest, *STDLIB_WITHOUT)
+
+
+def host_only_files() -> list[str]:
+    """What HOST_ONLY installed: paths from the environment's prefix, each directory once."""
+    prefix = Path(sys.prefix).resolve()
+    found: set[Path] = set()
+    for distribution in distributions():
+        if distribution.metadata["Name"] in HOST_ONLY:
+            library = Path(str(distribution.locate_file(""))).resolve()
+            if not library.is_relative_to(prefix):
+                continue
+            for file in distribution.files or []:
+                outside = file.parts[0] == ".."  # a program in bin, a header in include
+                path = (library / (file if outside else file.parts[0])).resolve()
+                if path.is_relative_to(prefix):
+                    found.add(path.relative_to(prefix))
+    return sorted(str(path) for path in found)
 
 
 def busybox() -> Path:
@@ -133,7 +154,7 @@ def _fill(tree: Path, log: Path, step: Progress) -> None:
     run_logged(
         # kernelspecs name the host's launcher: of no use inside
         ["rsync", "-a", "--exclude=/share/jupyter/lab", "--exclude=/share/jupyter/kernels",
-         f"{sys.prefix}/", f"{venv}/"],
+         *(f"--exclude=/{name}" for name in host_only_files()), f"{sys.prefix}/", f"{venv}/"],
         log,
     )  # fmt: skip
     for name in ("python", "python3", interpreter.name):

@@ -106,6 +106,19 @@ def test_no_link_inside_the_book_is_dead() -> None:
     assert dead == []
 
 
+def test_links_that_lead_out_are_listed() -> None:
+    """They are not fetched: the list is for whoever wants to try them."""
+    found: dict[str, set[str]] = {}
+    for page in pages():
+        for element in soup(page).select("a[href]"):
+            if urlsplit(str(element["href"])).netloc:
+                found.setdefault(str(element["href"]), set()).add(name(page))
+    lines = [f"{link}\t{' '.join(sorted(found[link]))}\n" for link in sorted(found)]
+    (HTML.parent / "external-links.txt").write_text("".join(lines), encoding="utf-8")
+    assert found
+    assert [link for link in found if urlsplit(link).scheme != "https"] == []
+
+
 def dead_link(page: Path, link: str) -> str | None:
     """Return what is wrong with `link`, found on `page`, or None if it leads somewhere or outside."""
     parts = urlsplit(link)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the pages say that nobody wrote into them: a Sphinx extension.
+
+How a notebook is run depends on nothing but its name and its kernel; the reference of hmmkit is in
+its docstrings; what ran where is in ``book/status.json``. Each is put into the source of its page
+when Sphinx reads it, so that it cannot differ from where it comes from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+RUN = """\
+:::{{dropdown}} Run this page
+:class-container: run-this-page
+
+On a Debian machine, in a clone of the book's repository:
+
+```console
+$ make lab                                                # then open {name}.ipynb
+$ .venv/bin/python -m pytest --nbval notebooks/{name}.ipynb    # run it, compare every output
+```
+
+The page names the Jupyter kernel `{kernel}`, {machine}: a Linux of its own, started for it and thrown away \
+afterwards. {others} [The test machine](../book/02-test-machine.md) says what is needed.
+
+On a machine for experiments, with the module loaded, the same page runs in that machine's own kernel:
+
+```console
+$ sudo .venv/bin/python -m pytest --nbval --nbval-current-env notebooks/{name}.ipynb
+```
+
+The file itself is behind the button *Download this page*, above.
+:::
+"""
+
+MACHINES = {
+    "hmm": "the test machine with Linux 6.12",
+    "hmm-7.3": "the test machine with Linux 7.3",
+}
+OTHERS = {
+    "hmm": "With `--nbval-kernel-name hmm-6.1` or `hmm-7.3` it is Linux 6.1 or 7.3.",
+    "hmm-7.3": "Earlier releases do not have what it shows.",
+}
+
+
+def with_how_to_run(name: str, text: str) -> str:
+    """Return the notebook file ``text``, called ``name``, with a cell that says how it is run.
+
+    It is the second cell: the first has the title and the question.
+    """
+    notebook: dict[str, Any] = json.loads(text)
+    kernel = notebook["metadata"]["kernelspec"]["name"]
+    words = RUN.format(name=name, kernel=kernel, machine=MACHINES[kernel], others=OTHERS[kernel])
+    cell = {"cell_type": "markdown", "id": "run-this-page", "metadata": {}, "source": words}
+    notebook["cells"].insert(1, cell)
+    return json.dumps(notebook)
+
+
+def source_read(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Sphinx's event: ``content[0]`` is the source of the page, ours to change."""
+    if docname.startswith("notebooks/"):
+        content[0] = with_how_to_run(docname.removeprefix("notebooks/"), content[0])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Sphinx's entry."""
+    app.connect("source-read", source_read)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
