@@ -31,7 +31,11 @@ _libc.mmap.argtypes = [
 ]
 _libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+_libc.mremap.restype = ctypes.c_void_p
+_libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
 
+MREMAP_MAYMOVE_FIXED = 1 | 2
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 
@@ -124,6 +128,21 @@ class Buffer:
         if _libc.mprotect(self.address, self.size, protection):
             raise _libc_error("mprotect")
         self.protection = protection
+
+    def advise(self, advice: int) -> None:
+        """madvise(2) for the whole buffer; ``advice`` is a MADV_ number, as in :mod:`mmap`."""
+        if _libc.madvise(self.address, self.size, advice):
+            raise _libc_error("madvise")
+
+    def move(self) -> None:
+        """Move the mapping to another address, as mremap(2) does; ``address`` changes."""
+        size, kind = self.size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        room = _libc.mmap(None, size, Protection.NONE, kind, -1, 0)
+        if room == _MAP_FAILED:
+            raise _libc_error("mmap")
+        if _libc.mremap(self.address, size, size, MREMAP_MAYMOVE_FIXED, room) == _MAP_FAILED:
+            raise _libc_error("mremap")
+        self.address = room
 
     def write(self, data: bytes, offset: int = 0) -> None:
         """The CPU writes ``data`` at ``offset`` (bytes)."""

@@ -53,9 +53,12 @@ class PageEntry:
         return cls(False, None, 0)
 
 
-def page_entries(pages: Pages) -> list[PageEntry]:
-    """The entries of all pages of a range, read without touching any of them."""
-    fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+def page_entries(pages: Pages, process: int | str = "self") -> list[PageEntry]:
+    """The entries of all pages of a range, read without touching any of them.
+
+    ``process`` is whose page table to look at, by number.
+    """
+    fd = os.open(f"/proc/{process}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
         offset = pages.address // PAGE_SIZE * WORD_SIZE
         words = os.pread(fd, pages.npages * WORD_SIZE, offset)
@@ -69,32 +72,47 @@ def page_entries(pages: Pages) -> list[PageEntry]:
 
 @dataclass(frozen=True)
 class SwapTypes:
-    """The numbers that this kernel uses for the two device-private types of swap entry."""
+    """The numbers that this kernel uses for the device's types of swap entry.
+
+    ``exclusive`` is that of a page which only a device may touch. Up to 6.14 there is a second
+    one, for a mapping that may only be read; later kernels have one type for both.
+    """
 
     device_write: int
     device_read: int
+    exclusive: int | None = None
+    exclusive_read: int | None = None
 
     @classmethod
     def calibrate(cls, device: Device) -> Self:
         """Move a page of our own to the device and look at its entry.
 
         A page that was writable becomes a DEVICE_WRITE entry; taking the write permission away
-        turns the entry into DEVICE_READ (``change_pte_range`` in mm/mprotect.c).
+        turns the entry into DEVICE_READ (``change_pte_range`` in mm/mprotect.c). The same with a
+        page that the device has for itself.
 
         Raises ``HmmError`` if the page does not end up on the device.
         """
-        with Buffer(touched=True) as buffer:
-            device.migrate_to_device(buffer)
-            writable = page_entries(buffer)[0]
-            buffer.protect(Protection.READ)
-            readable = page_entries(buffer)[0]
-        if writable.swap_type is None or readable.swap_type is None:
-            raise HmmError(errno.ENODATA, "the calibration page has no swap entry on the device")
-        return cls(writable.swap_type, readable.swap_type)
+        found: list[int] = []
+        for take in (device.migrate_to_device, device.exclusive):
+            with Buffer(touched=True) as buffer:
+                take(buffer)
+                writable = page_entries(buffer)[0]
+                buffer.protect(Protection.READ)
+                readable = page_entries(buffer)[0]
+            if writable.swap_type is None or readable.swap_type is None:
+                raise HmmError(errno.ENODATA, "the calibration page has no swap entry on the device")
+            found += [writable.swap_type, readable.swap_type]
+        return cls(*found)
 
     def name(self, swap_type: int) -> str:
         """The kernel's name for a type, as far as it was calibrated."""
-        names = {self.device_write: "DEVICE_WRITE", self.device_read: "DEVICE_READ"}
+        names = {
+            self.exclusive_read: "DEVICE_EXCLUSIVE_READ",
+            self.exclusive: "DEVICE_EXCLUSIVE",
+            self.device_write: "DEVICE_WRITE",
+            self.device_read: "DEVICE_READ",
+        }
         return names.get(swap_type, f"another type ({swap_type})")
 
 
@@ -109,4 +127,6 @@ def describe(entry: PageEntry, types: SwapTypes) -> str:
     for number, chunk in enumerate(device_chunks()):
         if entry.pfn in chunk:
             return f"swap entry, type {kind}, PFN in chunk {number}"
-    return f"swap entry, type {kind}, PFN in no chunk"
+    # A page that is exclusive to a device has not moved.
+    place = "system RAM" if any(entry.pfn in ram for ram in system_ram()) else "no chunk"
+    return f"swap entry, type {kind}, PFN in {place}"

@@ -4,5 +4,6 @@
 from hmmkit.figures.calls import call_graph
 from hmmkit.figures.drawing import Svg
 from hmmkit.figures.outcomes import outcome_grid
+from hmmkit.figures.page_tables import Entry, Moment, page_tables
 
-__all__ = ["Svg", "call_graph", "outcome_grid"]
+__all__ = ["Entry", "Moment", "Svg", "call_graph", "outcome_grid", "page_tables"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hmmkit.figures import Svg, call_graph, outcome_grid
-from hmmkit.figures.drawing import SKY
+from hmmkit.figures import Entry, Moment, Svg, call_graph, outcome_grid, page_tables
+from hmmkit.figures.drawing import ORANGE, SKY
 from hmmkit.outcome import Outcome
 from hmmkit.trace import Call, CallTree
 
@@ -35,7 +35,21 @@ def grid() -> Svg:
     return outcome_grid("A grid", ["none", "read"], ["a", "b"], cells)
 
 
-figures = pytest.mark.parametrize("draw", [graph, grid])
+def tables() -> Svg:
+    """Two page tables that share a page, and then do not."""
+    away, here, copy = (
+        Entry("AWAY", "device page A"),
+        Entry("present", "RAM page A"),
+        Entry("present", "RAM page B"),
+    )
+    moments = [
+        Moment("forked", {"parent": [away, Entry("empty")], "child": [away, Entry("empty")]}),
+        Moment("written", {"parent": [copy, Entry("empty")], "child": [here, Entry("empty")]}),
+    ]
+    return page_tables("Two tables", moments)
+
+
+figures = pytest.mark.parametrize("draw", [graph, grid, tables])
 
 
 @figures
@@ -87,6 +101,27 @@ def test_every_outcome_is_drawn_in_its_place() -> None:
     assert drawn.count("refused, -22") == drawn.count("moved 1 page, 0") == 2
     assert figure.svg.count(SKY) == 2
     assert "none, a: refused, -22." in figure.alt
+
+
+def test_a_shared_frame_is_drawn_once_for_both_tables() -> None:
+    figure = tables()
+    drawn = [element.text for element in ElementTree.fromstring(figure.svg).iter(f"{SVG}text")]
+    assert [drawn.count(text) for text in ("device page A", "RAM page A", "RAM page B", "AWAY")] == [
+        1,
+        1,
+        1,
+        2,
+    ]
+    assert (figure.svg.count(ORANGE), figure.svg.count(SKY)) == (2, 2)
+    assert "forked: parent: AWAY, device page A, empty; child: AWAY, device page A, empty." in figure.alt
+
+
+def test_page_tables_that_do_not_belong_together_are_an_error() -> None:
+    one, other = Moment("a", {"parent": [Entry("empty")]}), Moment("b", {"child": [Entry("empty")]})
+    three = Moment("c", {owner: [Entry("empty")] for owner in "xyz"})
+    for moments in ([], [one, other], [three]):
+        with pytest.raises(ValueError, match="one or two page tables"):
+            page_tables("x", moments)
 
 
 def test_a_function_without_a_group_is_an_error() -> None:

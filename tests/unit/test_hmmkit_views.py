@@ -103,6 +103,12 @@ def test_only_calibrated_types_have_names() -> None:
     ]
 
 
+@pytest.mark.parametrize(("read", "name"), [(30, "DEVICE_EXCLUSIVE_READ"), (29, "another type (30)")])
+def test_an_exclusive_type_is_one_or_two(read: int, name: str) -> None:
+    types = SwapTypes(device_write=27, device_read=28, exclusive=29, exclusive_read=read)
+    assert [types.name(number) for number in (28, 29, 30)] == ["DEVICE_READ", "DEVICE_EXCLUSIVE", name]
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
