@@ -33,3 +33,12 @@ WAY_BACK = {
     "free_zone_device_page": END,
     "dmirror_folio_free": END,
 }
+
+# The same for a huge device page, which one PMD entry maps (7.3).
+HUGE_WAY_BACK = {
+    **WAY_BACK,
+    "do_huge_pmd_device_private": ENTRY,
+    "dmirror_fetch_huge": DRIVER,
+    "set_pmd_migration_entry": MIGRATION,
+    "remove_migration_pmd": MIGRATION,
+}

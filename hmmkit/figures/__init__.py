@@ -3,7 +3,16 @@
 
 from hmmkit.figures.calls import call_graph
 from hmmkit.figures.drawing import Svg
+from hmmkit.figures.levels import page_levels
 from hmmkit.figures.outcomes import outcome_grid
 from hmmkit.figures.page_tables import Entry, Moment, page_tables
 
-__all__ = ["Entry", "Moment", "Svg", "call_graph", "outcome_grid", "page_tables"]
+__all__ = [
+    "Entry",
+    "Moment",
+    "Svg",
+    "call_graph",
+    "outcome_grid",
+    "page_levels",
+    "page_tables",
+]

@@ -17,7 +17,7 @@ from html import escape
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle
 
 # All lengths are in points, 1/72 inch.
 FONT = ("DejaVu Sans Mono", "monospace")
@@ -80,9 +80,13 @@ class Drawing:
         )
         self.text(x + PADDING, y, text)
 
-    def line(self, x: Sequence[float], y: Sequence[float]) -> None:
-        """A line through the given points."""
-        self._axes.plot(x, y, color=LINE, linewidth=1.0)
+    def area(self, x: float, y: float, width: float, height: float, fill: str) -> None:
+        """A filled rectangle of any size, without an edge."""
+        self._axes.add_patch(Rectangle((x, y), width, height, facecolor=fill, edgecolor="none"))
+
+    def line(self, x: Sequence[float], y: Sequence[float], color: str = LINE) -> None:
+        """A line through the given points. A point that is not a number (NaN) lifts the pen."""
+        self._axes.plot(x, y, color=color, linewidth=1.0)
 
     def finish(self, title: str, alt: str) -> Svg:
         """The picture, with its title and its words inside."""

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Memory that one huge page can fill, and what can be done to a part of it.
+
+A transparent huge page (Documentation/admin-guide/mm/transhuge.rst) is mapped by one entry of the
+page table's second level, the PMD: 2 MiB on x86-64, at an address that is a multiple of that.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from pathlib import Path
+
+from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Pages, Protection
+
+HUGE_SIZE = 2 << 20
+"""Bytes under one PMD entry."""
+HUGE_PAGES = HUGE_SIZE // PAGE_SIZE
+"""Pages of 4 KiB under one PMD entry."""
+
+MADV_COLLAPSE = 25  # <asm-generic/mman-common.h>; Linux 6.1
+_MREMAP_MAYMOVE_FIXED = 1 | 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mremap.restype = ctypes.c_void_p
+_FAILED = ctypes.c_void_p(-1).value
+
+
+class HugeBuffer(Buffer):
+    """512 pages at an address that a huge page can have, with MADV_HUGEPAGE.
+
+    Nothing else is mapped in the same way beside it, so ``smaps`` of it shows these pages only.
+    With ``touched=True`` each page begins with its own number, two bytes, little end first, and
+    the kernel has supplied a huge page if it had one. With ``huge=False`` it is asked not to.
+
+    Raises ``OSError`` as mmap(2) and madvise(2) do (EINVAL without transparent huge pages).
+    """
+
+    def __init__(self, *, touched: bool = False, huge: bool = True) -> None:
+        # Some of it stays without access, before and after.
+        super().__init__(3 * HUGE_PAGES, Protection.NONE)
+        self._room = PageRun(self.address, self.npages)
+        self.address = (self.address // HUGE_SIZE + 1) * HUGE_SIZE
+        self.npages, self.size = HUGE_PAGES, HUGE_SIZE
+        self.protect(Protection.READ_WRITE)
+        advise(self, mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
+        if touched:
+            self.write(b"".join(number(page).ljust(PAGE_SIZE, b"\0") for page in range(HUGE_PAGES)))
+
+    def unmap(self) -> None:
+        """Give all pages back, wherever parts of the buffer are now. A second call does nothing."""
+        self.address, self.size = self._room.address, self._room.npages * PAGE_SIZE
+        super().unmap()
+
+    def part(self, first: int, npages: int) -> PageRun:
+        """``npages`` of the pages, from page ``first`` on."""
+        return PageRun(self.address + first * PAGE_SIZE, npages)
+
+    def number_at(self, page: int) -> int:
+        """The number that the CPU reads at the start of ``page``; its own, if nothing went wrong."""
+        return int.from_bytes(self.read(2, page * PAGE_SIZE), "little")
+
+
+def number(page: int) -> bytes:
+    """The mark of a page: its number, two bytes."""
+    return page.to_bytes(2, "little")
+
+
+def numbers_in(data: bytes) -> list[int]:
+    """The numbers of the pages in ``data``, as a device reads it."""
+    return [int.from_bytes(data[at : at + 2], "little") for at in range(0, len(data), PAGE_SIZE)]
+
+
+def advise(pages: Pages, advice: int) -> None:
+    """madvise(2) for these pages."""
+    _call("madvise", pages.address, pages.npages * PAGE_SIZE, advice)
+
+
+def protect(pages: Pages, protection: Protection) -> None:
+    """mprotect(2) of these pages; a ``Buffer`` that they are a part of is not told."""
+    _call("mprotect", pages.address, pages.npages * PAGE_SIZE, protection)
+
+
+def discard(pages: Pages) -> None:
+    """munmap(2) of these pages; a ``Buffer`` that they are a part of is not told."""
+    _call("munmap", pages.address, pages.npages * PAGE_SIZE)
+
+
+def move(pages: Pages, address: int) -> PageRun:
+    """mremap(2) to ``address``, in place of what is mapped there. Returns where they are now."""
+    size = pages.npages * PAGE_SIZE
+    words = [ctypes.c_long(word) for word in (pages.address, size, size, _MREMAP_MAYMOVE_FIXED, address)]
+    if _libc.mremap(*words) == _FAILED:
+        raise _error("mremap")
+    return PageRun(address, pages.npages)
+
+
+def has_huge_device_pages() -> bool:
+    """Whether this kernel can keep a huge page on a device as it is (6.19 and later).
+
+    The function that serves the CPU's fault on one, ``do_huge_pmd_device_private``, is a proof.
+    Raises ``OSError`` without CONFIG_KALLSYMS.
+    """
+    return " do_huge_pmd_device_private\n" in Path("/proc/kallsyms").read_text()
+
+
+def split_counts() -> dict[str, int]:
+    """How often the kernel split a huge page's ``entry``, and a huge ``page`` itself, so far.
+
+    thp_split_pmd and thp_split_page of /proc/vmstat.
+    """
+    lines = (line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    counts = {name: int(count) for name, count in lines}
+    return {"entry": counts["thp_split_pmd"], "page": counts["thp_split_page"]}
+
+
+def _call(name: str, *words: int) -> None:
+    if getattr(_libc, name)(*(ctypes.c_long(word) for word in words)):
+        raise _error(name)
+
+
+def _error(name: str) -> OSError:
+    number_ = ctypes.get_errno()
+    return OSError(number_, f"{name}: {os.strerror(number_)}")
