@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 from pathlib import Path
+from typing import Self
 
 from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Pages, Protection
 
@@ -47,6 +48,9 @@ class HugeBuffer(Buffer):
         advise(self, mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
         if touched:
             self.write(b"".join(number(page).ljust(PAGE_SIZE, b"\0") for page in range(HUGE_PAGES)))
+
+    def __enter__(self) -> Self:
+        return self
 
     def unmap(self) -> None:
         """Give all pages back, wherever parts of the buffer are now. A second call does nothing."""
