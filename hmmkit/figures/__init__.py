@@ -6,6 +6,7 @@ from hmmkit.figures.drawing import Svg
 from hmmkit.figures.levels import page_levels
 from hmmkit.figures.outcomes import outcome_grid
 from hmmkit.figures.page_tables import Entry, Moment, page_tables
+from hmmkit.figures.states import state_diagram
 
 __all__ = [
     "Entry",
@@ -15,4 +16,5 @@ __all__ = [
     "outcome_grid",
     "page_levels",
     "page_tables",
+    "state_diagram",
 ]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from hmmkit.figures import Entry, Moment, Svg, call_graph, outcome_grid, page_tables
+from hmmkit.figures import Entry, Moment, Svg, call_graph, outcome_grid, page_tables, state_diagram
 from hmmkit.figures.drawing import ORANGE, SKY
+from hmmkit.lifecycle import TRANSITIONS
 from hmmkit.outcome import Outcome
 from hmmkit.trace import Call, CallTree
 
@@ -49,7 +50,12 @@ def tables() -> Svg:
     return page_tables("Two tables", moments)
 
 
-figures = pytest.mark.parametrize("draw", [graph, grid, tables])
+def states() -> Svg:
+    """The life of a page."""
+    return state_diagram("A life", TRANSITIONS)
+
+
+figures = pytest.mark.parametrize("draw", [graph, grid, tables, states])
 
 
 @figures

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The diagram of a page's life, walked on the running kernel: states, ways through, and who did it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from hmmkit import module
+from hmmkit.device import Device
+from hmmkit.lifecycle import (
+    TRANSITIONS,
+    Action,
+    LivePages,
+    State,
+    Transition,
+    after,
+)
+from hmmkit.trace import TRACEFS
+
+LASTING = [state for state in State if state.lasting]
+WRITERS = [writer for each in TRANSITIONS for _, writer in each.steps]
+NAMES = {writer.function for writer in WRITERS} | {writer.below for writer in WRITERS}
+PRESENT = (State.ZERO, State.PRESENT_READ, State.PRESENT_WRITE)
+ATTEMPTS = 200
+
+# Where the second thread can run meanwhile: ctypes reads under Python's own lock. An eviction has
+# one page at a time between setup and finalize, too short a moment to be sure of. Exclusive access
+# to so many pages takes seconds, and comes by the way of a write.
+NOT_WATCHED = (Action.READ, Action.RELEASE, Action.EXCLUSIVE)
+WATCHED = [
+    each
+    for each in TRANSITIONS
+    if any(not state.lasting for state in each.path) and each.action not in NOT_WATCHED
+]
+
+
+def named(transition: Transition) -> str:
+    """What stands in the list of tests."""
+    return f"{transition.before.name}-{transition.action.name}"
+
+
+@pytest.fixture
+def live(device: Device) -> Iterator[LivePages]:
+    """A few pages."""
+    with LivePages(device) as pages:
+        yield pages
+
+
+@pytest.mark.parametrize("action", Action, ids=lambda action: action.name)
+@pytest.mark.parametrize("before", LASTING, ids=lambda state: state.name)
+def test_the_diagram_is_what_happens(live: LivePages, before: State, action: Action) -> None:
+    """Every action in every state, the ones without an arrow too."""
+    live.bring_to(before)
+    assert live.state() == before
+    moved = live.do(action)
+    assert live.state() == after(before, action)
+    assert moved == ((before, action) != (State.EXCLUSIVE, Action.TO_DEVICE))
+
+
+@pytest.fixture(scope="module")
+def long_moments() -> Iterator[None]:
+    """A fault brings back 512 pages at a time, so that a migration lasts long enough to be seen."""
+    module.reload("fault_pages=512")
+    yield
+    module.reload()
+
+
+@pytest.fixture
+def watched(long_moments: None, device: Device) -> Iterator[LivePages]:
+    """Pages enough for a batch of 512, wherever the buffer is."""
+    with LivePages(device, 1024) as pages:
+        yield pages
+
+
+@pytest.mark.parametrize("transition", WATCHED, ids=named)
+def test_the_way_is_the_one_drawn(watched: LivePages, transition: Transition) -> None:
+    """Nothing is ever seen that is not on the way, and the migration entry is seen if one looks often."""
+    way = tuple(state for state in transition.path if state not in PRESENT)
+    for _ in range(ATTEMPTS):
+        watched.bring_to(transition.before)
+        seen = watched.watch(transition.action)
+        assert [state for state in way if state in seen] == list(seen)
+        if seen == way:
+            return
+    pytest.fail(f"no migration entry seen in {ATTEMPTS} attempts")
+
+
+@pytest.fixture(scope="module")
+def called() -> Iterator[Callable[[Callable[[], object]], set[str]]]:
+    """Runs something, and says which of the named functions this thread has called meanwhile."""
+    instance = TRACEFS / "instances" / "lifecycle"
+    instance.mkdir()
+
+    def run(action: Callable[[], object]) -> set[str]:
+        (instance / "trace").write_text("")
+        (instance / "tracing_on").write_text("1")
+        try:
+            action()
+        finally:
+            (instance / "tracing_on").write_text("0")
+        lines = (instance / "trace").read_text()
+        return {name.partition(".")[0] for name in re.findall(rf"-{os.getpid()} .*: ([\w.]+) <-", lines)}
+
+    try:
+        (instance / "tracing_on").write_text("0")
+        traceable = (TRACEFS / "available_filter_functions").read_text().split()
+        chosen = [name for name in traceable if name.partition(".")[0] in NAMES]
+        (instance / "set_ftrace_filter").write_text(" ".join(chosen))
+        (instance / "current_tracer").write_text("function")
+        yield run
+    finally:
+        (instance / "current_tracer").write_text("nop")
+        instance.rmdir()
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS, ids=named)
+def test_the_functions_named_are_called(
+    called: Callable[[Callable[[], object]], set[str]], live: LivePages, transition: Transition
+) -> None:
+    """The function itself, or where the compiler has merged it into its caller, that one."""
+    traceable = {
+        line.split()[0].partition(".")[0]
+        for line in (TRACEFS / "available_filter_functions").read_text().splitlines()
+    }
+    live.bring_to(transition.before)
+    seen = called(lambda: live.do(transition.action))
+    for _, writer in transition.steps:
+        wanted = writer.function if writer.function in traceable else writer.below
+        assert wanted in seen, f"{wanted} was not called, only {sorted(seen)}"
