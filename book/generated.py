@@ -8,7 +8,9 @@ when Sphinx reads it, so that it cannot differ from where it comes from.
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +65,56 @@ def with_how_to_run(name: str, text: str) -> str:
     return json.dumps(notebook)
 
 
+HMMKIT_MARK = "% One section for each module of hmmkit is put here when the book is built.\n"
+
+
+def hmmkit_modules() -> dict[str, str]:
+    """The modules of hmmkit: name, and the first sentence of its docstring."""
+    found = {}
+    for path in sorted((REPOSITORY / "hmmkit").rglob("*.py")):
+        dotted = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        if docstring:
+            found[dotted.removesuffix(".__init__")] = docstring.partition("\n")[0]
+    return found
+
+
+def with_reference(text: str) -> str:
+    """Return the page ``text`` with a table of hmmkit's modules and what each documents itself."""
+    modules = hmmkit_modules()
+    assert text.count(HMMKIT_MARK) == 1
+    lines = ["| module | what for |\n|---|---|\n"]
+    # in Markdown a double backquote is a single one
+    lines += [f"| [`{name}`](#{name}) | {said.replace('``', '`')} |\n" for name, said in modules.items()]
+    for name in modules:
+        words = f".. automodule:: {name}\n   :members:\n   :undoc-members:\n   :show-inheritance:\n"
+        if name == "hmmkit.figures":  # what it offers is documented where it is defined
+            words = f".. automodule:: {name}\n"
+        lines.append(f"\n({name})=\n## {name}\n\n```{{eval-rst}}\n{words}```\n")
+    return text.replace(HMMKIT_MARK, "".join(lines))
+
+
+def plain_words(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    """Autodoc's event: a docstring is prose with code in double backquotes, and no more markup.
+
+    So a star or a final underscore outside of these is a character, as in PROT_ or ``*.ko``.
+    """
+    for number, line in enumerate(lines):
+        parts = re.split(r"(``.*?``|:\w+:`.*?`)", line)
+        parts[::2] = [re.sub(r"(?<=\w)_(?!\w)|\*", r"\\\g<0>", part) for part in parts[::2]]
+        lines[number] = "".join(parts)
+
+
 def source_read(app: Sphinx, docname: str, content: list[str]) -> None:
     """Sphinx's event: ``content[0]`` is the source of the page, ours to change."""
     if docname.startswith("notebooks/"):
         content[0] = with_how_to_run(docname.removeprefix("notebooks/"), content[0])
+    elif docname == "book/hmmkit":
+        content[0] = with_reference(content[0])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx's entry."""
     app.connect("source-read", source_read)
+    app.connect("autodoc-process-docstring", plain_words)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -40,7 +40,7 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 
 
 class Protection(IntFlag):
-    """What the process may do with the pages: the PROT_ bits of mmap(2)."""
+    """What the process may do with the pages: the ``PROT_`` bits of mmap(2)."""
 
     NONE = 0
     READ = mmap.PROT_READ
