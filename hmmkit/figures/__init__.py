@@ -2,6 +2,7 @@
 """The figures of the book: one file a kind, all drawn with :mod:`hmmkit.figures.drawing`."""
 
 from hmmkit.figures.calls import call_graph
+from hmmkit.figures.costs import cost_bars, cost_curves
 from hmmkit.figures.drawing import Svg
 from hmmkit.figures.levels import page_levels
 from hmmkit.figures.outcomes import outcome_grid
@@ -13,6 +14,8 @@ __all__ = [
     "Moment",
     "Svg",
     "call_graph",
+    "cost_bars",
+    "cost_curves",
     "outcome_grid",
     "page_levels",
     "page_tables",

@@ -65,6 +65,10 @@ class Drawing:
         baseline = y + 0.7 * BOX_HEIGHT
         self._axes.text(x, baseline, text, color=INK, fontsize=FONT_SIZE, family=FONT)
 
+    def curve(self, x: Sequence[float], y: Sequence[float], color: str, mark: str) -> None:
+        """A coloured line through the given points, a mark at each: "o", "s", "^" of matplotlib."""
+        self._axes.plot(x, y, color=color, linewidth=1.6, marker=mark, markersize=5)
+
     def box(self, x: float, y: float, width: float, text: str, fill: str) -> None:
         """A filled box one row high, with text."""
         self._axes.add_patch(

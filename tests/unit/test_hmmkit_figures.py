@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -13,7 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from hmmkit.figures import Entry, Moment, Svg, call_graph, outcome_grid, page_tables, state_diagram
+from hmmkit.figures import (
+    Entry,
+    Moment,
+    Svg,
+    call_graph,
+    cost_bars,
+    cost_curves,
+    outcome_grid,
+    page_tables,
+    state_diagram,
+)
 from hmmkit.figures.drawing import ORANGE, SKY
 from hmmkit.lifecycle import TRANSITIONS
 from hmmkit.outcome import Outcome
@@ -55,7 +66,18 @@ def states() -> Svg:
     return state_diagram("A life", TRANSITIONS)
 
 
-figures = pytest.mark.parametrize("draw", [graph, grid, tables, states])
+def curves() -> Svg:
+    """Two curves of costs."""
+    costs = {"to device": {1: 14500, 64: 5860, 4096: 5750}, "memcpy": {64: 405, 4096: 451}}
+    return cost_curves("Costs", costs, "instructions a page", "pages at a time")
+
+
+def bars() -> Svg:
+    """Two bars."""
+    return cost_bars("Bars", {"memcpy": 451, "first touch": 3300}, "instructions a page", ["memcpy"])
+
+
+figures = pytest.mark.parametrize("draw", [graph, grid, tables, states, curves, bars])
 
 
 @figures
@@ -145,3 +167,24 @@ def test_a_notebook_gets_picture_and_words() -> None:
 
     data, _ = DisplayFormatter().format(graph())  # type: ignore[no-untyped-call]
     assert set(data) == {"image/svg+xml", "text/plain"}
+
+
+def test_costs_are_in_the_words_of_the_figure() -> None:
+    assert "to device: 14,500 at 1, 5,860 at 64, 5,750 at 4,096." in curves().alt
+    assert bars().alt == "Bars. instructions a page: memcpy 451, first touch 3,300."
+
+
+def test_labels_of_curves_do_not_lie_on_each_other() -> None:
+    near = {name: {1: 1000.0, 64: 990.0 + at} for at, name in enumerate("abc")}
+    svg = cost_curves("Near", near, "u", "p").svg
+    found = {name: re.search(rf'y="(\S+)"[^>]*>{name}</text>', svg) for name in "abc"}
+    heights = sorted(float(place[1]) for place in found.values() if place)
+    assert len(heights) == 3, svg
+    assert min(below - above for above, below in itertools.pairwise(heights)) > 10
+
+
+def test_too_many_curves_are_refused() -> None:
+    with pytest.raises(ValueError, match="7 curves"):
+        cost_curves("t", {str(n): {1: 1.0} for n in range(7)}, "u", "p")
+    with pytest.raises(ValueError, match="no points"):
+        cost_curves("t", {"a": {}}, "u", "p")
