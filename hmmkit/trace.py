@@ -174,10 +174,13 @@ def parse_function_graph(text: str, thread: int) -> CallTree:
     return CallTree(tuple(roots))
 
 
-def trace_calls(action: Callable[[], object], roots: Collection[str]) -> CallTree:
+def trace_calls(
+    action: Callable[[], object], roots: Collection[str], watched: Collection[str] = WATCHED
+) -> CallTree:
     """Run ``action`` in this thread and return what it called from any of ``roots`` down.
 
-    Roots that this kernel does not have are left out. Every setting of the tracer that is
+    Recorded are the roots and the functions that match ``watched``, names or patterns with a star.
+    Those that this kernel does not have are left out. Every setting of the tracer that is
     changed is put back, also when ``action`` raises; what was in the trace buffer before is lost.
 
     Raises ``NoTracing`` without tracefs, without the tracer or without any of the roots,
@@ -193,7 +196,7 @@ def trace_calls(action: Callable[[], object], roots: Collection[str]) -> CallTre
         taken = _set_functions(stack, "set_graph_function", roots)
         if not taken:
             raise NoTracing(errno.ENOENT, f"this kernel can trace none of {', '.join(roots)}")
-        _set_functions(stack, "set_ftrace_filter", (*taken, *WATCHED))
+        _set_functions(stack, "set_ftrace_filter", (*taken, *watched))
         _set(stack, "current_tracer", "function_graph")
         for name, value in _OPTIONS.items():
             _set(stack, name, value)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The figures of the book: one file a kind, all drawn with :mod:`hmmkit.figures.drawing`."""
 
+from hmmkit.figures.addresses import address_map
 from hmmkit.figures.calls import call_graph
 from hmmkit.figures.costs import cost_bars, cost_curves
 from hmmkit.figures.drawing import Svg
@@ -13,6 +14,7 @@ __all__ = [
     "Entry",
     "Moment",
     "Svg",
+    "address_map",
     "call_graph",
     "cost_bars",
     "cost_curves",
