@@ -38,6 +38,8 @@ _libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctyp
 MREMAP_MAYMOVE_FIXED = 1 | 2
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
+PRIVATE_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
 
 class Protection(IntFlag):
     """What the process may do with the pages: the ``PROT_`` bits of mmap(2)."""
@@ -81,7 +83,8 @@ class Buffer:
 
     A fresh buffer has protection and no pages: the kernel gives a page only when it is touched.
     ``touched=True`` writes a zero byte into every page first, also where the final protection
-    would not allow it.
+    would not allow it. ``flags`` and ``fd`` are those of mmap(2), for the kinds of memory that
+    ``hmmkit.kinds`` makes.
 
     Raises ``OSError`` (ENOMEM, EINVAL) as mmap(2) does.
     """
@@ -92,11 +95,13 @@ class Buffer:
         protection: Protection = Protection.READ_WRITE,
         *,
         touched: bool = False,
+        flags: int = PRIVATE_ANONYMOUS,
+        fd: int = -1,
     ) -> None:
         self.npages = npages
         self.size = npages * PAGE_SIZE
         self.protection = Protection.READ_WRITE if touched else protection
-        address = _libc.mmap(None, self.size, self.protection, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        address = _libc.mmap(None, self.size, self.protection, flags, fd, 0)
         if address == _MAP_FAILED:
             raise _libc_error("mmap")
         self.address: int = address

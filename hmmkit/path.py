@@ -7,10 +7,15 @@ A trace has more; these are the steps that the book tells, under the names that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from hmmkit.trace import Call, CallTree
+
 ENTRY = "entry and page fault"
 DRIVER = "the driver"
 MIGRATION = "migration helpers"
 END = "the device page's end"
+SWAPPING = "swapping"
 
 WAY_BACK = {
     "__x64_sys_ioctl": ENTRY,
@@ -42,3 +47,43 @@ HUGE_WAY_BACK = {
     "set_pmd_migration_entry": MIGRATION,
     "remove_migration_pmd": MIGRATION,
 }
+SWAP_IN = {
+    "handle_mm_fault": ENTRY,
+    "do_swap_page": ENTRY,
+    "swap_cache_get_folio": SWAPPING,
+    "vma_alloc_folio": SWAPPING,
+    "zram_submit_bio": SWAPPING,
+}
+
+# The roots of a trace that are more than preparation.
+_WORK = ("__x64_sys_ioctl", "handle_mm_fault")
+
+# The same step, in other releases than 6.12 or under a name that the compiler made.
+SAME_STEP = {
+    "free_zone_device_page": "free_zone_device_folio",
+    "zram_rw_page": "zram_submit_bio",
+    "vma_alloc_folio_noprof": "vma_alloc_folio",
+}
+
+
+def told(tree: CallTree, steps: Mapping[str, str]) -> CallTree:
+    """The steps of a trace that are the same in every release, under their names in 6.12.
+
+    A fault may be handled more than once: newer kernels try first with the lock of the one
+    mapping. Of all attempts only the last is kept, and the taking of locks before it is not.
+    A step that is taken twice at once is told once.
+    """
+    work = [root for root in _renamed(tree.roots) if root.function in _WORK]
+    return CallTree(_once(CallTree(tuple(work[-1:])).pruned(steps).roots))
+
+
+def _once(calls: tuple[Call, ...]) -> tuple[Call, ...]:
+    kept: list[Call] = []
+    for call in calls:
+        if not kept or kept[-1] != call:
+            kept.append(call)
+    return tuple(Call(call.function, _once(call.calls)) for call in kept)
+
+
+def _renamed(calls: tuple[Call, ...]) -> tuple[Call, ...]:
+    return tuple(Call(SAME_STEP.get(call.function, call.function), _renamed(call.calls)) for call in calls)

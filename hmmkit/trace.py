@@ -29,12 +29,15 @@ PAGE_FAULT = ("lock_vma_under_rcu", "lock_mm_and_find_vma", "handle_mm_fault")
 # Where an ioctl enters the kernel proper.
 IOCTL = ("__x64_sys_ioctl",)
 
-# What is recorded below the roots: faults, migration, locks on mappings, notifiers, page
-# bookkeeping, and the driver. Not every function of the kernel, since each one that is recorded
+# What is recorded below the roots: faults, swapping in, migration, locks on mappings, notifiers,
+# page bookkeeping, and the driver. Not every function of the kernel, since each one that is recorded
 # has to be patched and patched back: seconds, on an emulated processor.
 WATCHED = (
     "*handle_mm_fault",
     "do_swap_page",
+    "swap_cache_get_folio",
+    "swap_read*",
+    "zram_*",
     "lock_vma_under_rcu",
     "lock_mm_and_find_vma",
     "vma_end_read",

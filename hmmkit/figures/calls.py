@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from hmmkit.figures.drawing import (
     BOX_HEIGHT,
@@ -31,7 +31,7 @@ def call_graph(title: str, tree: CallTree, groups: Mapping[str, str]) -> Svg:
     Raises ``KeyError`` for a function without a group, ``ValueError`` for more groups than there
     are colours.
     """
-    rows = [row for root in tree.roots for row in _rows(root, 0)]
+    rows = [row for root in tree.roots for row in call_rows(root, 0)]
     parts = list(dict.fromkeys(groups[function] for function, _ in rows))
     fills = (SKY, ORANGE, YELLOW, GREY)
     if len(parts) > len(fills):
@@ -47,26 +47,38 @@ def call_graph(title: str, tree: CallTree, groups: Mapping[str, str]) -> Svg:
         drawing.box(x, MARGIN, box_width(part), part, fill[part])
         x += box_width(part) + PADDING
 
-    tops = [MARGIN + (number + 1.5) * ROW for number in range(len(rows))]
+    draw_rows(drawing, rows, MARGIN, MARGIN + 1.5 * ROW, {name: fill[groups[name]] for name, _ in rows})
+    return drawing.finish(title, f"{title}. {calls_in_words(tree)}")
+
+
+def draw_rows(
+    drawing: Drawing, rows: Sequence[tuple[str, int]], left: float, top: float, fill: Mapping[str, str]
+) -> None:
+    """Draw calls, given as pairs (function, depth), from ``left``, ``top`` down, each with its colour.
+
+    Raises ``KeyError`` for a function without a colour.
+    """
+    tops = [top + number * ROW for number in range(len(rows))]
     for number, (function, depth) in enumerate(rows):
-        x, y = MARGIN + depth * INDENT, tops[number]
+        x, y = left + depth * INDENT, tops[number]
         if depth:
             # From the caller's lower edge down, then right to this box.
             caller = max(above for above in range(number) if rows[above][1] == depth - 1)
             corner, middle = x - INDENT / 2, y + BOX_HEIGHT / 2
             drawing.line([corner, corner, x], [tops[caller] + BOX_HEIGHT, middle, middle])
-        drawing.box(x, y, box_width(function), function, fill[groups[function]])
-    return drawing.finish(title, f"{title}. {_calls_in_words(tree)}")
+        drawing.box(x, y, box_width(function), function, fill[function])
 
 
-def _rows(call: Call, depth: int) -> list[tuple[str, int]]:
+def call_rows(call: Call, depth: int) -> list[tuple[str, int]]:
+    """A call and all below it as pairs (function, depth), in the order of the calls."""
     rows = [(call.function, depth)]
     for below in call.calls:
-        rows += _rows(below, depth + 1)
+        rows += call_rows(below, depth + 1)
     return rows
 
 
-def _calls_in_words(tree: CallTree) -> str:
+def calls_in_words(tree: CallTree) -> str:
+    """Who calls whom, in sentences."""
     sentences = []
     for root in tree.roots:
         if not root.calls:

@@ -18,16 +18,21 @@ from hmmkit.figures import (
     Entry,
     Moment,
     Svg,
+    bit_fields,
     call_graph,
     cost_bars,
     cost_curves,
     outcome_grid,
     page_tables,
+    parting_ways,
+    stage_chart,
     state_diagram,
 )
 from hmmkit.figures.drawing import ORANGE, SKY
 from hmmkit.lifecycle import TRANSITIONS
 from hmmkit.outcome import Outcome
+from hmmkit.pagemap_fields import Field
+from hmmkit.rounds import Stage
 from hmmkit.trace import Call, CallTree
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -77,7 +82,24 @@ def bars() -> Svg:
     return cost_bars("Bars", {"memcpy": 451, "first touch": 3300}, "instructions a page", ["memcpy"])
 
 
-figures = pytest.mark.parametrize("draw", [graph, grid, tables, states, curves, bars])
+def stages() -> Svg:
+    """Two cases that come to their end at different steps."""
+    return stage_chart("Stages", {"a": (Stage.MOVED, "0"), "b": (Stage.PUT_BACK, "-2")})
+
+
+def bits() -> Svg:
+    """A word with a flag that is set, one that is not, and a number."""
+    word = [Field(63, 63, "present", 0, "0"), Field(62, 62, "swap", 1, "1"), Field(61, 0, "rest", 5, "five")]
+    return bit_fields("Bits", {"a word": word})
+
+
+def ways() -> Svg:
+    """Two trees with one step in common."""
+    other = CallTree((Call("top", (Call("elsewhere"),)),))
+    return parting_ways("Ways", {"here": CallTree(TREE.roots[:1]), "there": other})
+
+
+figures = pytest.mark.parametrize("draw", [graph, grid, tables, states, curves, bars, stages, bits, ways])
 
 
 @figures
@@ -150,6 +172,35 @@ def test_page_tables_that_do_not_belong_together_are_an_error() -> None:
     for moments in ([], [one, other], [three]):
         with pytest.raises(ValueError, match="one or two page tables"):
             page_tables("x", moments)
+
+
+def drawn(figure: Svg) -> list[str | None]:
+    """The texts of a figure, in the order in which they were drawn."""
+    return [element.text for element in ElementTree.fromstring(figure.svg).iter(f"{SVG}text")]
+
+
+def test_every_case_is_drawn_with_its_word() -> None:
+    figure = stages()
+    assert drawn(figure)[-4:] == ["a", "0", "b", "-2"]
+    assert figure.alt == "Stages. a: moved, 0. b: unmap, -2."
+    assert figure.svg.count(SKY) == 1
+
+
+def test_every_field_is_drawn_under_its_bits() -> None:
+    assert drawn(bits()) == ["a word", "63", "0", "62", "1", "61-0", "five"]
+
+
+def test_what_two_trees_share_is_drawn_once() -> None:
+    assert drawn(ways()) == ["top", "here", "left", "leaf", "right", "there", "elsewhere"]
+    assert ways().alt == (
+        "Ways. Both: top. here: top calls left, then right. left calls leaf. there: top calls elsewhere."
+    )
+
+
+def test_ways_that_never_met_cannot_part() -> None:
+    alone = CallTree((Call("alone"),))
+    with pytest.raises(ValueError, match="no first step"):
+        parting_ways("x", {"a": CallTree(TREE.roots[:1]), "b": alone})
 
 
 def test_a_function_without_a_group_is_an_error() -> None:

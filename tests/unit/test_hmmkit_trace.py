@@ -9,7 +9,7 @@ import pytest
 
 from hmmkit import trace
 from hmmkit.errors import NoTracing
-from hmmkit.path import WAY_BACK
+from hmmkit.path import SWAP_IN, WAY_BACK, told
 from hmmkit.trace import Call, CallTree, parse_function_graph
 
 THREAD = 91
@@ -198,3 +198,21 @@ def test_without_the_tracer_the_error_says_so(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(trace, "TRACEFS", tmp_path)
     with pytest.raises(NoTracing, match="CONFIG_FUNCTION_GRAPH_TRACER"):
         trace.trace_calls(lambda: None, trace.PAGE_FAULT)
+
+
+def test_of_several_attempts_the_last_is_told() -> None:
+    tree = parse_function_graph(FAULT, THREAD)
+    assert told(tree, WAY_BACK).roots == tree.pruned(WAY_BACK).roots[-1:]
+
+
+def test_a_step_is_told_once_and_by_its_name_in_6_12() -> None:
+    read = Call("swap_readpage", (Call("zram_rw_page"),))
+    twice = (Call("swap_cache_get_folio"), Call("swap_cache_get_folio"), Call("vma_alloc_folio_noprof"), read)
+    tree = CallTree((Call("lock_vma_under_rcu"), Call("handle_mm_fault", (Call("do_swap_page", twice),))))
+    assert told(tree, SWAP_IN).functions() == [
+        "handle_mm_fault",
+        "do_swap_page",
+        "swap_cache_get_folio",
+        "vma_alloc_folio",
+        "zram_submit_bio",
+    ]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Swap space in compressed RAM, and a page that is really swapped out.
+
+zram (Documentation/admin-guide/blockdev/zram.rst) is a disk whose sectors are kept, compressed, in
+RAM: swapping that needs no disk. The machine has one, ``/dev/zram0``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hmmkit.buffer import PAGE_SIZE, Pages
+from hmmkit.errors import HmmError
+from hmmkit.pagemap import page_entries
+
+_SIGNATURE = b"SWAPSPACE2"
+_HEADER_OFFSET = 1024
+_MADV_PAGEOUT = 21
+_ATTEMPTS = 50
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+class NoSwap(HmmError):
+    """There is no zram disk, or it cannot be used for swapping now."""
+
+
+@contextmanager
+def zram_swap(mebibytes: int = 64) -> Iterator[None]:
+    """Inside the block there is swap space of ``mebibytes`` MiB, on ``/dev/zram0``.
+
+    At the end everything is read back, and the disk is reset.
+
+    Raises ``NoSwap`` without such a disk, or if it is in use; ``OSError`` as swapon(2) does.
+    """
+    disk, settings = Path("/dev/zram0"), Path("/sys/block/zram0")
+    try:
+        (settings / "disksize").write_text(f"{mebibytes}M")
+    except OSError as error:
+        raise NoSwap(error.errno or 0, f"no zram disk to swap to: {settings}: {error.strerror}") from None
+    try:
+        disk.write_bytes(_header(mebibytes))
+        _call("swapon", str(disk).encode(), 0)
+        try:
+            yield
+        finally:
+            _call("swapoff", str(disk).encode())
+    finally:
+        (settings / "reset").write_text("1")
+
+
+def _header(mebibytes: int) -> bytes:
+    """The first page of a swap area: version 1, the number of its last page, the signature."""
+    page = bytearray(PAGE_SIZE)
+    struct.pack_into("II", page, _HEADER_OFFSET, 1, (mebibytes << 20) // PAGE_SIZE - 1)
+    page[-len(_SIGNATURE) :] = _SIGNATURE
+    return bytes(page)
+
+
+def page_out(pages: Pages) -> None:
+    """Have the kernel swap the pages out: madvise(MADV_PAGEOUT), until none is present.
+
+    One call may leave a page that another processor is just putting on a list of reclaim.
+
+    Raises ``NoSwap`` (EBUSY) if a page is still present after many calls, ``OSError`` as
+    madvise(2) does.
+    """
+    for _ in range(_ATTEMPTS):
+        _call("madvise", pages.address, pages.npages * PAGE_SIZE, _MADV_PAGEOUT)
+        if not any(entry.present for entry in page_entries(pages)):
+            return
+    raise NoSwap(errno.EBUSY, "some page is still in RAM: no swap space, or somebody holds the page")
+
+
+def _call(name: str, *arguments: int | bytes) -> None:
+    if getattr(_libc, name)(*arguments):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
