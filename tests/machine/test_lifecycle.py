@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from hmmkit import module
+from hmmkit.callers import CallerTrace, traceable, watching
 from hmmkit.device import Device
 from hmmkit.lifecycle import (
     TRANSITIONS,
@@ -19,7 +18,6 @@ from hmmkit.lifecycle import (
     Transition,
     after,
 )
-from hmmkit.trace import TRACEFS
 
 LASTING = [state for state in State if state.lasting]
 WRITERS = [writer for each in TRANSITIONS for _, writer in each.steps]
@@ -90,44 +88,25 @@ def test_the_way_is_the_one_drawn(watched: LivePages, transition: Transition) ->
 
 
 @pytest.fixture(scope="module")
-def called() -> Iterator[Callable[[Callable[[], object]], set[str]]]:
-    """Runs something, and says which of the named functions this thread has called meanwhile."""
-    instance = TRACEFS / "instances" / "lifecycle"
-    instance.mkdir()
+def trace() -> Iterator[CallerTrace]:
+    """Watches all functions that the diagram names."""
+    with watching(NAMES) as trace:
+        yield trace
 
-    def run(action: Callable[[], object]) -> set[str]:
-        (instance / "trace").write_text("")
-        (instance / "tracing_on").write_text("1")
-        try:
-            action()
-        finally:
-            (instance / "tracing_on").write_text("0")
-        lines = (instance / "trace").read_text()
-        return {name.partition(".")[0] for name in re.findall(rf"-{os.getpid()} .*: ([\w.]+) <-", lines)}
 
-    try:
-        (instance / "tracing_on").write_text("0")
-        traceable = (TRACEFS / "available_filter_functions").read_text().split()
-        chosen = [name for name in traceable if name.partition(".")[0] in NAMES]
-        (instance / "set_ftrace_filter").write_text(" ".join(chosen))
-        (instance / "current_tracer").write_text("function")
-        yield run
-    finally:
-        (instance / "current_tracer").write_text("nop")
-        instance.rmdir()
+@pytest.fixture(scope="module")
+def can_be_seen() -> set[str]:
+    """The functions that this kernel lets a tracer see."""
+    return traceable()
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS, ids=named)
 def test_the_functions_named_are_called(
-    called: Callable[[Callable[[], object]], set[str]], live: LivePages, transition: Transition
+    trace: CallerTrace, can_be_seen: set[str], live: LivePages, transition: Transition
 ) -> None:
     """The function itself, or where the compiler has merged it into its caller, that one."""
-    traceable = {
-        line.split()[0].partition(".")[0]
-        for line in (TRACEFS / "available_filter_functions").read_text().splitlines()
-    }
     live.bring_to(transition.before)
-    seen = called(lambda: live.do(transition.action))
+    seen = {function for function, _ in trace.calls(lambda: live.do(transition.action))}
     for _, writer in transition.steps:
-        wanted = writer.function if writer.function in traceable else writer.below
+        wanted = writer.function if writer.function in can_be_seen else writer.below
         assert wanted in seen, f"{wanted} was not called, only {sorted(seen)}"
