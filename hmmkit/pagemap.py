@@ -53,17 +53,12 @@ class PageEntry:
         return cls(False, None, 0)
 
 
-def page_entries(pages: Pages, process: int | str = "self") -> list[PageEntry]:
-    """The entries of all pages of a range, read without touching any of them.
+def page_words(pages: Pages, process: int | str = "self") -> list[int]:
+    """The 64-bit words of all pages of a range, read without touching any of them.
 
     ``process`` is whose page table to look at, by number.
     """
     fd = os.open(f"/proc/{process}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def page_words(pages: Pages) -> list[int]:
-    """The 64-bit words of all pages of a range, read without touching any of them."""
-    fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
         offset = pages.address // PAGE_SIZE * WORD_SIZE
         words = os.pread(fd, pages.npages * WORD_SIZE, offset)
@@ -72,9 +67,9 @@ def page_words(pages: Pages) -> list[int]:
     return [int.from_bytes(words[at : at + WORD_SIZE], "little") for at in range(0, len(words), WORD_SIZE)]
 
 
-def page_entries(pages: Pages) -> list[PageEntry]:
-    """The entries of all pages of a range, read without touching any of them."""
-    return [PageEntry.decode(word) for word in page_words(pages)]
+def page_entries(pages: Pages, process: int | str = "self") -> list[PageEntry]:
+    """The entries of all pages of a range, as :func:`page_words` reads them."""
+    return [PageEntry.decode(word) for word in page_words(pages, process)]
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ HUGE_WAY_BACK = {
     "set_pmd_migration_entry": MIGRATION,
     "remove_migration_pmd": MIGRATION,
 }
+
+# A page that was really swapped out, on its way in.
 SWAP_IN = {
     "handle_mm_fault": ENTRY,
     "do_swap_page": ENTRY,
