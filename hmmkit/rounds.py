@@ -30,7 +30,7 @@ GROUP = "hmmkit"
 # The longest array that a kprobe event takes (MAX_ARRAY_LEN in kernel/trace/trace_probe.h).
 PAGES_SEEN = 64
 
-_VALID, _MIGRATE, _WRITE = 1 << 0, 1 << 1, 1 << 3
+_VALID, _MIGRATE, _WRITE, _COMPOUND = 1 << 0, 1 << 1, 1 << 3, 1 << 4
 
 # Offsets in struct migrate_vma, in bytes: dst 8, src 16, cpages 24, npages 32, start 40, end 48.
 _ARRAY = f"x64[{PAGES_SEEN}]"
@@ -63,19 +63,29 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class SourceBits:
-    """The flags of one entry of the array ``src``: ``valid`` says that a page is named in it."""
+    """The flags of one entry of the array ``src``: ``valid`` says that a page is named in it.
+
+    ``compound``: the entry stands for all pages of a huge one (6.19 and later).
+    """
 
     valid: bool
     migrate: bool
     write: bool
+    compound: bool = False
 
     @classmethod
     def decode(cls, entry: int) -> Self:
         """Decode one entry; its frame number is dropped."""
-        return cls(bool(entry & _VALID), bool(entry & _MIGRATE), bool(entry & _WRITE))
+        flags = (_VALID, _MIGRATE, _WRITE, _COMPOUND)
+        return cls(*(bool(entry & flag) for flag in flags))
 
     def __str__(self) -> str:
-        names = {"VALID": self.valid, "MIGRATE": self.migrate, "WRITE": self.write}
+        names = {
+            "VALID": self.valid,
+            "MIGRATE": self.migrate,
+            "WRITE": self.write,
+            "COMPOUND": self.compound,
+        }
         return " | ".join(name for name, there in names.items() if there) or "0"
 
 

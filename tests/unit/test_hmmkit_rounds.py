@@ -78,3 +78,8 @@ def test_a_second_round_does_not_see_the_first() -> None:
 )
 def test_bits_in_words(entry: int, words: str) -> None:
     assert str(SourceBits.decode(entry)) == words
+
+
+def test_a_huge_page_is_one_entry() -> None:
+    assert str(SourceBits.decode(0x3C0 | 0b11011)) == "VALID | MIGRATE | WRITE | COMPOUND"
+    assert not SourceBits.decode(0b1011).compound
