@@ -10,6 +10,7 @@ from hmmkit.figures.levels import page_levels
 from hmmkit.figures.outcomes import outcome_grid
 from hmmkit.figures.page_tables import Entry, Moment, page_tables
 from hmmkit.figures.parting import parting_ways
+from hmmkit.figures.snapshots import snapshot_map
 from hmmkit.figures.stages import stage_chart
 from hmmkit.figures.states import state_diagram
 
@@ -26,6 +27,7 @@ __all__ = [
     "page_levels",
     "page_tables",
     "parting_ways",
+    "snapshot_map",
     "stage_chart",
     "state_diagram",
 ]
