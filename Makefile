@@ -78,6 +78,10 @@ selftests: machine ## the kernel tree's own hmm-tests against our module
 bench: machine ## from the launch of a notebook to its first figure, beside a cold boot
 	$(PYTHON) -m benchmarks.launch --kernel $(KERNEL)
 
+.PHONY: status
+status: machines ## every notebook and the kernel's own suite on every kernel, into the status page
+	$(PYTHON) -m tests.status
+
 .PHONY: check
 check: machines ## ruff, mypy --strict, and on the module: checkpatch, kernel-doc, coccinelle, W=1, sparse
 	$(PYTHON) -m ruff check .

@@ -17,6 +17,7 @@ from typing import Any
 from sphinx.application import Sphinx
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+STATUS = REPOSITORY / "book" / "status.json"
 
 RUN = """\
 :::{{dropdown}} Run this page
@@ -25,9 +26,12 @@ RUN = """\
 On a Debian machine, in a clone of the book's repository:
 
 ```console
-$ make lab                                                # then open {name}.ipynb
-$ .venv/bin/python -m pytest --nbval notebooks/{name}.ipynb    # run it, compare every output
+$ make lab
+$ .venv/bin/python -m pytest --nbval notebooks/{name}.ipynb
 ```
+
+The first opens JupyterLab, where you open `{name}.ipynb`. The second runs it and compares every output \
+with what you read here.
 
 The page names the Jupyter kernel `{kernel}`, {machine}: a Linux of its own, started for it and thrown away \
 afterwards. {others} [The test machine](../book/02-test-machine.md) says what is needed.
@@ -94,6 +98,71 @@ def with_reference(text: str) -> str:
     return text.replace(HMMKIT_MARK, "".join(lines))
 
 
+STATUS_MARK = "% The tables are put here when the book is built, from status.json.\n"
+COLUMN_TITLES = {"stock": "Debian's own"}
+
+
+def title_of(notebook: Path) -> str:
+    """The first heading of a notebook."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    first = "".join(cells[0]["source"]).partition("\n")[0]
+    return first.removeprefix("# ")
+
+
+def differs_by_release(notebook: Path) -> str:
+    """The anchor of the notebook's table of what differs by release, or nothing if it has none."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    has = any(re.search(r"^#+ Differs by release$", text, re.MULTILINE) for text in texts)
+    return "differs-by-release" if has else ""
+
+
+def when(entry: dict[str, Any]) -> str:
+    """When it was, with hyphens that do not end a line, and how long it took."""
+    return f"{entry['date']}, {entry['seconds']} s".replace("-", "\N{NON-BREAKING HYPHEN}")
+
+
+def status_entry(name: str, entry: dict[str, Any] | None) -> str:
+    """One cell of the table of notebooks."""
+    if entry is None:
+        return "not run"
+    differ = entry["differ"]
+    if not differ:
+        return f"all {entry['cells']} cells<br>{when(entry)}"
+    anchor = differs_by_release(REPOSITORY / "notebooks" / f"{name}.ipynb")
+    words = f"{len(differ)} of {entry['cells']} cells differ"
+    if anchor:
+        words = f"[{words}](../notebooks/{name}.ipynb#{anchor})"
+    return f"{words}<br>{when(entry)}"
+
+
+def suite_entry(entry: dict[str, Any] | None) -> str:
+    """One cell of the table of the kernel's own suite."""
+    if entry is None:
+        return "not run"
+    counts = f"{entry['passed']} passed, {entry['failed']} failed, {entry['skipped']} skipped"
+    return f"{counts}<br>{when(entry)}"
+
+
+def with_status(text: str, status: dict[str, Any]) -> str:
+    """Return the page ``text`` with what ``status`` says in tables."""
+    assert text.count(STATUS_MARK) == 1
+    columns = list(status["releases"])
+    titles = [COLUMN_TITLES.get(column, column) for column in columns]
+    releases = [f"`{status['releases'][column]}`" for column in columns]
+    rows = [["", *titles], ["---"] * (len(columns) + 1), ["Linux", *releases]]
+    for name in sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")):
+        runs = status["notebooks"].get(name, {})
+        link = (
+            f"[{name[:2]} {title_of(REPOSITORY / 'notebooks' / f'{name}.ipynb')}](../notebooks/{name}.ipynb)"
+        )
+        rows.append([link, *(status_entry(name, runs.get(column)) for column in columns)])
+    rows.append(["the kernel's own suite", *(suite_entry(status["suite"].get(column)) for column in columns)])
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(status["versions"].items()))
+    return text.replace(STATUS_MARK, f"{table}\nWith {versions}.\n")
+
+
 def plain_words(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
     """Autodoc's event: a docstring is prose with code in double backquotes, and no more markup.
 
@@ -111,6 +180,9 @@ def source_read(app: Sphinx, docname: str, content: list[str]) -> None:
         content[0] = with_how_to_run(docname.removeprefix("notebooks/"), content[0])
     elif docname == "book/hmmkit":
         content[0] = with_reference(content[0])
+    elif docname == "book/status":
+        app.env.note_dependency(str(STATUS))
+        content[0] = with_status(content[0], json.loads(STATUS.read_text(encoding="utf-8")))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

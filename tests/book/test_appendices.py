@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 
 from book import generated
 from hmmkit import errors, uapi
+from testmachine.series import SERIES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BOOK = REPOSITORY / "book"
 HEADER = REPOSITORY / "module" / "uapi" / "hmm_dmirror.h"
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 CHAPTERS = sorted(BOOK.glob("[0-9][0-9]-*.md"))
 
 
@@ -122,3 +125,43 @@ def test_each_chapter_uses_the_glossary(chapter: Path) -> None:
 def test_each_chapter_asks_its_question_first(chapter: Path) -> None:
     paragraphs = chapter.read_text(encoding="utf-8").split("\n\n")
     assert paragraphs[1].startswith("**") and "?" in paragraphs[1].partition("**")[2].partition("**")[0]
+
+
+def status() -> dict[str, dict[str, dict[str, object]]]:
+    """The committed results."""
+    read: dict[str, dict[str, dict[str, object]]] = json.loads(generated.STATUS.read_text(encoding="utf-8"))
+    return read
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_status_page_has_every_notebook_on_every_kernel(notebook: Path) -> None:
+    runs = status()["notebooks"].get(notebook.stem, {})
+    assert set(runs) == {*SERIES, "stock"}, f"make status has not seen {notebook.name}"
+
+
+def test_the_status_page_has_the_suite_of_every_kernel() -> None:
+    assert set(status()["suite"]) == set(SERIES)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_differs_by_release_is_explained(notebook: Path) -> None:
+    runs: dict[str, object] = dict(status()["notebooks"].get(notebook.stem, {}))
+    differ = [column for column, run in runs.items() if isinstance(run, dict) and run["differ"]]
+    assert not differ or generated.differs_by_release(notebook), f"cells differ on {', '.join(differ)}"
+
+
+def test_the_status_page_shows_what_differs() -> None:
+    name = NOTEBOOKS[0].stem
+    said = {"date": "2026-01-02", "seconds": 7, "cells": 9, "differ": [3, 4]}
+    shown = generated.with_status(
+        generated.STATUS_MARK,
+        {
+            "releases": {"9.9": "9.9.1"},
+            "versions": {"QEMU": "8"},
+            "notebooks": {name: {"9.9": said}},
+            "suite": {},
+        },
+    )
+    (row,) = [line for line in shown.splitlines() if f"{name}.ipynb" in line]
+    assert "2 of 9 cells differ" in row and generated.when(said) in row
+    assert "| the kernel's own suite | not run |" in shown

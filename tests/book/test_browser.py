@@ -181,11 +181,14 @@ LOW_CONTRAST = """
 
 
 TOO_WIDE = """
-width => document.documentElement.scrollWidth <= width ? [] :
-    [`${document.documentElement.scrollWidth} pixels wide`,
-     ...[...document.querySelectorAll("article *")]
-        .filter(e => e.getBoundingClientRect().right > width + 1 && e.checkVisibility())
-        .map(e => e.outerHTML.slice(0, 100)).slice(0, 5)]
+width => {
+    const scrolls = e => e && (["auto", "scroll"].includes(getComputedStyle(e).overflowX)
+                               ? e.tagName != "BODY" : scrolls(e.parentElement));
+    const page = document.documentElement.scrollWidth;
+    return page <= width ? [] : [`${page} pixels wide`, ...[...document.querySelectorAll("article *")]
+        .filter(e => e.getBoundingClientRect().right > width + 1 && e.checkVisibility() && !scrolls(e))
+        .map(e => e.outerHTML.slice(0, 100)).slice(0, 5)];
+}
 """
 
 
