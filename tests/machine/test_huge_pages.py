@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What becomes of a huge page on its way to a device and back, release by release.
+
+The table "Differs by release" of notebook 10 says what is asserted here: up to 6.18 a huge page is
+split first, from 6.19 on it stays whole (mm/migrate_device.c).
+"""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from hmmkit.counters import read_counters
+from hmmkit.device import Device
+from hmmkit.figures.levels import is_one_entry
+from hmmkit.huge import (
+    HUGE_PAGES,
+    MADV_COLLAPSE,
+    HugeBuffer,
+    advise,
+    discard,
+    has_huge_device_pages,
+    split_counts,
+)
+
+WHOLE = has_huge_device_pages()
+
+
+def pages_split() -> int:
+    return split_counts()["page"]
+
+
+def test_a_huge_page_is_split_on_its_way_unless_it_can_stay_whole(device: Device) -> None:
+    with HugeBuffer(touched=True) as buffer:
+        assert is_one_entry(device.snapshot(buffer)), "no huge page was to be had"
+        before = pages_split()
+        assert device.migrate_to_device(buffer).pages == HUGE_PAGES
+        assert pages_split() - before == (0 if WHOLE else 1)
+        assert is_one_entry(device.snapshot(buffer)) == WHOLE
+        counters = read_counters()
+        assert buffer.number_at(5) == 5
+        done = read_counters() - counters
+        assert (done.faults, done.pages_back_by_fault) == (1, HUGE_PAGES if WHOLE else 1)
+        assert [buffer.number_at(page) for page in range(HUGE_PAGES)] == list(range(HUGE_PAGES))
+
+
+def test_a_part_that_is_unmapped_is_freed_with_its_folio(device: Device) -> None:
+    with HugeBuffer(touched=True) as buffer:
+        empty = read_counters().pages_in_use
+        device.migrate_to_device(buffer)
+        discard(buffer.part(100, 50))
+        assert read_counters().pages_in_use - empty == (HUGE_PAGES if WHOLE else HUGE_PAGES - 50)
+        device.migrate_to_system(buffer.part(0, 1))
+        assert read_counters().pages_in_use - empty == HUGE_PAGES - 51
+
+
+def test_what_nobody_touched_goes_as_it_would_be_faulted_in(device: Device) -> None:
+    with HugeBuffer() as buffer:
+        assert not any(device.migrate_to_device(buffer).data)
+        assert is_one_entry(device.snapshot(buffer)) == WHOLE
+
+
+def test_a_collapse_brings_single_pages_back(device: Device) -> None:
+    with HugeBuffer(touched=True, huge=False) as buffer:
+        device.migrate_to_device(buffer.part(0, 50))
+        advise(buffer, 14)  # MADV_HUGEPAGE: the collapse would refuse otherwise
+        before = read_counters()
+        advise(buffer, MADV_COLLAPSE)
+        assert (read_counters() - before).pages_back_by_fault == 50
+        assert is_one_entry(device.snapshot(buffer))
+
+
+def test_a_collapse_of_nothing_but_device_pages(device: Device) -> None:
+    with HugeBuffer(touched=True, huge=False) as buffer:
+        device.migrate_to_device(buffer)
+        advise(buffer, 14)  # MADV_HUGEPAGE
+        if WHOLE:
+            advise(buffer, MADV_COLLAPSE)
+            assert is_one_entry(device.snapshot(buffer))
+            return
+        with pytest.raises(OSError, match="madvise") as refused:
+            advise(buffer, MADV_COLLAPSE)
+        assert refused.value.errno == errno.EINVAL
+        assert all(page.on_this_device for page in device.snapshot(buffer))
+
+
+@pytest.mark.skipif(not WHOLE, reason="no huge device pages before Linux 6.19")
+def test_a_collapse_leaves_a_huge_device_page_alone(device: Device) -> None:
+    with HugeBuffer(touched=True) as buffer:
+        device.migrate_to_device(buffer)
+        with pytest.raises(OSError, match="madvise"):
+            advise(buffer, MADV_COLLAPSE)
+        assert is_one_entry(device.snapshot(buffer))
