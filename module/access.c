@@ -8,10 +8,10 @@
  * buffer into the range. It is the CPU that copies, but it does so through the
  * device's page table (mirror.c), never by the process's addresses.
  *
- * The copy to or from the caller's buffer goes through a bounce buffer, since a
- * touch of user memory may fault, the fault may change a mapping, and the
- * notifier then wants the mutex that keeps the entries true. So it is two
- * steps, a batch of pages at a time.
+ * A touch of the caller's buffer may fault, the fault may change a mapping, and
+ * the notifier then wants the mutex that keeps the entries true. So the copy is
+ * made with page faults off: it goes through as long as the buffer's pages are
+ * there. Where one is not, that page goes through a bounce buffer, in two steps.
  *
  * What is missing is asked for before the first byte is copied, so one of the
  * errors of mirror.c usually means that nothing was copied. To these come
@@ -32,43 +32,101 @@ static unsigned long dmirror_first_missing(struct dmirror *dmirror,
 					   unsigned long end,
 					   unsigned long need)
 {
-	while (start < end && !fatal_signal_pending(current) &&
-	       dmirror_pte_allows(dmirror_pte_get(dmirror, start), need)) {
+	XA_STATE(xas, &dmirror->page_table, start >> PAGE_SHIFT);
+	void *entry;
+
+	rcu_read_lock();
+	for (entry = xas_load(&xas);
+	     start < end && dmirror_pte_allows(entry, need);
+	     entry = xas_next(&xas)) {
 		start += PAGE_SIZE;
+		if (start & (DMIRROR_BLOCK_SIZE - 1))
+			continue;
+		/* Give way now and then. */
+		xas_pause(&xas);
+		rcu_read_unlock();
 		cond_resched();
+		if (fatal_signal_pending(current))
+			return start;
+		rcu_read_lock();
 	}
+	rcu_read_unlock();
 	return start;
 }
 
-/* The device at work: copy up to the first page that it cannot use. */
+/* Copy one page between the device and the caller's or the bounce buffer. */
+static bool dmirror_copy_page(unsigned long pte, char __user *user,
+			      char *bounce, bool write)
+{
+	struct page *page = pfn_to_page(pte >> DMIRROR_PTE_SHIFT);
+	struct page *data = page;
+	unsigned long left = 0;
+	char *device;
+
+	if (pte & DMIRROR_PTE_DEVICE)
+		data = dmirror_backing_page(page);
+	device = kmap_local_page(data);
+
+	pagefault_disable();
+	if (write && bounce)
+		memcpy(device, bounce, PAGE_SIZE);
+	else if (write)
+		left = __copy_from_user_inatomic(device, user, PAGE_SIZE);
+	else if (bounce)
+		memcpy(bounce, device, PAGE_SIZE);
+	else
+		left = __copy_to_user_inatomic(user, device, PAGE_SIZE);
+	pagefault_enable();
+
+	kunmap_local(device);
+	/* The CPU's page table does not know that we wrote. */
+	if (write)
+		folio_mark_dirty(page_folio(page));
+	return !left;
+}
+
+/*
+ * The device at work: copy up to the first page that it cannot use, or that is
+ * not there in the caller's buffer. With a bounce buffer only the former can be.
+ */
 static unsigned long dmirror_copy_present(struct dmirror *dmirror,
 					  unsigned long start,
-					  unsigned long end, char *buffer,
-					  unsigned long need)
+					  unsigned long end, char __user *user,
+					  char *bounce, unsigned long need)
 {
+	XA_STATE(xas, &dmirror->page_table, start >> PAGE_SHIFT);
+	void *entry;
+
 	mutex_lock(&dmirror->mutex);
-	for (; start < end; start += PAGE_SIZE, buffer += PAGE_SIZE) {
-		void *entry = dmirror_pte_get(dmirror, start);
-		struct page *page, *data;
-
-		if (!dmirror_pte_allows(entry, need))
+	rcu_read_lock();
+	for (entry = xas_load(&xas);
+	     start < end && dmirror_pte_allows(entry, need);
+	     entry = xas_next(&xas)) {
+		if (!dmirror_copy_page(xa_to_value(entry), user, bounce,
+				       need & DMIRROR_PTE_WRITE))
 			break;
-
-		page = pfn_to_page(xa_to_value(entry) >> DMIRROR_PTE_SHIFT);
-		data = page;
-		if (xa_to_value(entry) & DMIRROR_PTE_DEVICE)
-			data = dmirror_backing_page(page);
-
-		if (need & DMIRROR_PTE_WRITE) {
-			memcpy_to_page(data, 0, buffer, PAGE_SIZE);
-			/* The CPU's page table does not know that we wrote. */
-			folio_mark_dirty(page_folio(page));
-		} else {
-			memcpy_from_page(buffer, data, 0, PAGE_SIZE);
-		}
+		start += PAGE_SIZE;
+		user += PAGE_SIZE;
 	}
+	rcu_read_unlock();
 	mutex_unlock(&dmirror->mutex);
 	return start;
+}
+
+/* One page by way of the bounce buffer. Returns where it got, or 0 for -EFAULT. */
+static unsigned long dmirror_copy_by_bounce(struct dmirror *dmirror,
+					    unsigned long addr,
+					    char __user *user, char *bounce,
+					    unsigned long need)
+{
+	unsigned long next = addr + PAGE_SIZE;
+
+	if ((need & DMIRROR_PTE_WRITE) && copy_from_user(bounce, user, PAGE_SIZE))
+		return 0;
+	next = dmirror_copy_present(dmirror, addr, next, user, bounce, need);
+	if (!(need & DMIRROR_PTE_WRITE) && copy_to_user(user, bounce, next - addr))
+		return 0;
+	return next;
 }
 
 /* Copy between the mirrored range and the caller's buffer, a batch at a time. */
@@ -79,20 +137,17 @@ static int dmirror_copy(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
 	char __user *user = u64_to_user_ptr(cmd->ptr);
 	unsigned long end = dmirror_cmd_end(cmd);
 	unsigned long addr = cmd->addr;
-	unsigned long missing, next, len;
+	unsigned long missing, next;
 	int ret;
+
+	if (!access_ok(user, end - addr))
+		return -EFAULT;
 
 	missing = dmirror_first_missing(dmirror, addr, end, need);
 	while (addr < end) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
-
-		/* Near the end of all addresses a sum could wrap. */
-		next = addr + min(end - addr, DMIRROR_BATCH * PAGE_SIZE);
-		if ((need & DMIRROR_PTE_WRITE) &&
-		    copy_from_user(bounce, user, next - addr))
-			return -EFAULT;
 
 		if (missing < end) {
 			ret = dmirror_fault(dmirror, missing, end, access);
@@ -102,19 +157,21 @@ static int dmirror_copy(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
 				cmd->faults++;
 		}
 
-		missing = dmirror_copy_present(dmirror, addr, next, bounce,
-					       need);
-		len = missing - addr;
-		if (!(need & DMIRROR_PTE_WRITE) &&
-		    copy_to_user(user, bounce, len))
+		/* Near the end of all addresses a sum could wrap. */
+		next = addr + min(end - addr, DMIRROR_BATCH * PAGE_SIZE);
+		next = dmirror_copy_present(dmirror, addr, next, user, NULL,
+					    need);
+		if (next == addr)
+			next = dmirror_copy_by_bounce(dmirror, addr, user,
+						      bounce, need);
+		if (!next)
 			return -EFAULT;
 
-		/* A page may have gone away since: ask for it again. */
-		if (missing == next)
-			missing = end;
-		user += len;
-		addr += len;
-		cmd->cpages += len >> PAGE_SHIFT;
+		/* No progress: the page has gone away since, ask for it again. */
+		missing = next == addr ? addr : end;
+		user += next - addr;
+		cmd->cpages += (next - addr) >> PAGE_SHIFT;
+		addr = next;
 	}
 	return 0;
 }
@@ -129,15 +186,13 @@ static int dmirror_work(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
 	if (!mmget_not_zero(mm))
 		return -EINVAL;
 
-	/* User memory is not touched under the mutex, so it takes two steps. */
-	bounce = kvmalloc_array(min_t(u64, cmd->npages, DMIRROR_BATCH),
-				PAGE_SIZE, GFP_KERNEL);
+	bounce = (char *)__get_free_page(GFP_KERNEL);
 	if (bounce)
 		ret = dmirror_copy(dmirror, cmd, bounce, access);
 	else
 		ret = -ENOMEM;
 
-	kvfree(bounce);
+	free_page((unsigned long)bounce);
 	mmput(mm);
 	return ret;
 }

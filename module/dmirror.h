@@ -53,6 +53,20 @@ enum dmirror_counter {
 	DMIRROR_NR_COUNTERS
 };
 
+#define DMIRROR_STREAMS	4
+
+/**
+ * struct dmirror_stream - CPU faults that follow each other through memory
+ * @mm: of which process; compared and never used
+ * @next: address that the next one would be at
+ * @npages: how many pages the last one brought back
+ */
+struct dmirror_stream {
+	const struct mm_struct *mm;
+	unsigned long next;
+	unsigned long npages;
+};
+
 /* Bits of dmirror_device.flags */
 #define DMIRROR_FAIL_ALLOC	0	/* the next allocation is to fail */
 
@@ -76,6 +90,8 @@ enum dmirror_counter {
  *	until the module is unloaded; protected by @resize_lock
  * @whole_blocks: blocks with all pages free, of chunks that hand out pages
  * @broken_blocks: blocks of these chunks with a part of their pages free
+ * @streams: where the CPU's faults went lately, see fault.c
+ * @next_stream: which of them is to be forgotten next
  *
  * The address of this structure is the owner of the device's pages: it is what
  * tells HMM and migrate_vma_setup() one device's pages from another's.
@@ -94,6 +110,8 @@ struct dmirror_device {
 	struct list_head lost;
 	struct list_head whole_blocks;
 	struct list_head broken_blocks;
+	struct dmirror_stream streams[DMIRROR_STREAMS];
+	unsigned int next_stream;
 };
 
 /**
@@ -141,15 +159,17 @@ struct dmirror_chunk {
  * @args: for migrate_vma_setup() and its kin; src and dst lie in @slots
  * @huge: whether huge pages may be moved as they are
  * @moved: number of pages that were moved, over all batches
- * @pages: room for as many pages as @args has entries
+ * @pages: room for as many pages as @args has entries, also in @slots
  * @slots: the memory of the three arrays
+ * @one: the same for a batch of one page, which needs no other
  */
 struct dmirror_batch {
 	struct migrate_vma args;
 	bool huge;
 	unsigned long moved;
 	struct page **pages;
-	unsigned long slots[];
+	unsigned long *slots;
+	unsigned long one[3];
 };
 
 /**
@@ -293,7 +313,9 @@ int dmirror_migrate_to_device(struct dmirror *dmirror,
 			      struct hmm_dmirror_cmd *cmd);
 int dmirror_migrate_to_system(struct dmirror *dmirror,
 			      struct hmm_dmirror_cmd *cmd);
-struct dmirror_batch *dmirror_batch_alloc(unsigned long npages, gfp_t gfp);
+int dmirror_batch_begin(struct dmirror_batch *batch, unsigned long npages,
+			gfp_t gfp);
+void dmirror_batch_end(struct dmirror_batch *batch);
 unsigned long dmirror_count_moved(const unsigned long *src,
 				  const unsigned long *dst, unsigned long n);
 int dmirror_bring_back(struct dmirror_device *device,

@@ -152,18 +152,17 @@ static int dmirror_chunk_empty(struct dmirror_chunk *chunk,
 int dmirror_device_empty(struct dmirror_device *device, bool must)
 {
 	struct dmirror_chunk *chunk, *next;
-	struct dmirror_batch *batch;
+	struct dmirror_batch batch;
 	int ret = 0;
 
-	batch = dmirror_batch_alloc(DMIRROR_BLOCK_PAGES,
-				    GFP_KERNEL | (must ? __GFP_NOFAIL : 0));
-	if (!batch)
+	if (dmirror_batch_begin(&batch, DMIRROR_BLOCK_PAGES,
+				GFP_KERNEL | (must ? __GFP_NOFAIL : 0)))
 		return -ENOMEM;
 
 	if (must) {
 		mutex_lock(&device->resize_lock);
 	} else if (mutex_lock_killable(&device->resize_lock)) {
-		kvfree(batch);
+		dmirror_batch_end(&batch);
 		return -EINTR;
 	}
 
@@ -174,10 +173,10 @@ int dmirror_device_empty(struct dmirror_device *device, bool must)
 	spin_unlock(&device->lock);
 
 	list_for_each_entry_safe(chunk, next, &device->chunks, list) {
-		batch->moved = 0;
-		ret = dmirror_chunk_empty(chunk, batch, must);
-		dmirror_count(device, DMIRROR_PAGES_EVICTED, batch->moved);
-		trace_dmirror_evict(chunk, batch->moved, ret);
+		batch.moved = 0;
+		ret = dmirror_chunk_empty(chunk, &batch, must);
+		dmirror_count(device, DMIRROR_PAGES_EVICTED, batch.moved);
+		trace_dmirror_evict(chunk, batch.moved, ret);
 		if (ret)
 			break;
 		dmirror_chunk_remove(chunk);
@@ -189,6 +188,6 @@ int dmirror_device_empty(struct dmirror_device *device, bool must)
 	spin_unlock(&device->lock);
 
 	mutex_unlock(&device->resize_lock);
-	kvfree(batch);
+	dmirror_batch_end(&batch);
 	return ret;
 }

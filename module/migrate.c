@@ -49,27 +49,42 @@
 #include "trace.h"
 
 /**
- * dmirror_batch_alloc() - get what a migration works with
+ * dmirror_batch_begin() - get what a migration works with
+ * @batch: filled in; without a range so far
  * @npages: the most pages that a batch is to have
  * @gfp: how to allocate
  *
- * Return: a batch without a range, for kvfree(), or NULL.
+ * Return: 0, and dmirror_batch_end() is to be called, or -ENOMEM.
  */
-struct dmirror_batch *dmirror_batch_alloc(unsigned long npages, gfp_t gfp)
+int dmirror_batch_begin(struct dmirror_batch *batch, unsigned long npages,
+			gfp_t gfp)
 {
-	struct dmirror_batch *batch;
+	unsigned long *slots = batch->one;
 
-	batch = kvmalloc(struct_size(batch, slots, 3 * npages), gfp);
-	if (!batch)
-		return NULL;
+	if (npages > 1)
+		slots = kvmalloc_array(npages, 3 * sizeof(*slots), gfp);
+	if (!slots)
+		return -ENOMEM;
 
-	*batch = (struct dmirror_batch) {
-		.args.src = batch->slots,
-		.args.dst = batch->slots + npages,
-		.pages = (struct page **)(batch->slots + 2 * npages),
-		.huge = true,
+	batch->args = (struct migrate_vma) {
+		.src = slots,
+		.dst = slots + npages,
 	};
-	return batch;
+	batch->huge = true;
+	batch->moved = 0;
+	batch->pages = (struct page **)(slots + 2 * npages);
+	batch->slots = slots;
+	return 0;
+}
+
+/**
+ * dmirror_batch_end() - give back what dmirror_batch_begin() got
+ * @batch: the batch
+ */
+void dmirror_batch_end(struct dmirror_batch *batch)
+{
+	if (batch->slots != batch->one)
+		kvfree(batch->slots);
 }
 
 /**
@@ -297,26 +312,25 @@ static int dmirror_migrate(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
 	struct dmirror_device *device = dmirror->device;
 	struct mm_struct *mm = dmirror->notifier.mm;
 	bool to_device = move == dmirror_send;
-	struct dmirror_batch *batch;
+	struct dmirror_batch batch;
 	int ret;
 
-	batch = dmirror_batch_alloc(batch_pages, GFP_KERNEL);
-	if (!batch)
+	if (dmirror_batch_begin(&batch, batch_pages, GFP_KERNEL))
 		return -ENOMEM;
 
 	trace_dmirror_migrate_begin(device, to_device, cmd);
 	ret = -EINVAL;
 	if (mmget_not_zero(mm)) {
 		ret = dmirror_migrate_range(dmirror, cmd->addr,
-					    dmirror_cmd_end(cmd), move, batch);
+					    dmirror_cmd_end(cmd), move, &batch);
 		mmput(mm);
 	}
 	dmirror_count(device, to_device ? DMIRROR_PAGES_TO_DEVICE :
 					  DMIRROR_PAGES_BACK_BY_IOCTL,
-		      batch->moved);
-	trace_dmirror_migrate_end(device, to_device, cmd, batch->moved, ret);
-	cmd->cpages = batch->moved;
-	kvfree(batch);
+		      batch.moved);
+	trace_dmirror_migrate_end(device, to_device, cmd, batch.moved, ret);
+	cmd->cpages = batch.moved;
+	dmirror_batch_end(&batch);
 	return ret;
 }
 

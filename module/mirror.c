@@ -70,14 +70,33 @@ static unsigned long dmirror_pte_make(const struct dmirror_device *device,
 	return pte;
 }
 
+/* Forget a range; whoever may not sleep (atomic) does it in one go. */
+static void dmirror_forget(struct dmirror *dmirror, unsigned long first,
+			   unsigned long last, bool atomic)
+{
+	XA_STATE(xas, &dmirror->page_table, first);
+	unsigned long n = 0;
+	void *entry;
+
+	xas_lock(&xas);
+	xas_for_each(&xas, entry, last) {
+		xas_store(&xas, NULL);
+		if (atomic || ++n % DMIRROR_BLOCK_PAGES)
+			continue;
+		xas_pause(&xas);
+		xas_unlock(&xas);
+		cond_resched();
+		xas_lock(&xas);
+	}
+	xas_unlock(&xas);
+}
+
 static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
 			       const struct mmu_notifier_range *range,
 			       unsigned long seq)
 {
 	struct dmirror *dmirror =
 		container_of(notifier, struct dmirror, notifier);
-	unsigned long index;
-	void *entry;
 
 	trace_dmirror_invalidate(dmirror->device, range);
 	dmirror_count(dmirror->device, DMIRROR_INVALIDATIONS, 1);
@@ -93,13 +112,9 @@ static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
 		return false;
 
 	mmu_interval_set_seq(notifier, seq);
-	xa_for_each_range(&dmirror->page_table, index, entry,
-			  range->start >> PAGE_SHIFT,
-			  (range->end - 1) >> PAGE_SHIFT) {
-		xa_erase(&dmirror->page_table, index);
-		if (mmu_notifier_range_blockable(range))
-			cond_resched();
-	}
+	dmirror_forget(dmirror, range->start >> PAGE_SHIFT,
+		       (range->end - 1) >> PAGE_SHIFT,
+		       !mmu_notifier_range_blockable(range));
 	mutex_unlock(&dmirror->mutex);
 	return true;
 }
@@ -189,39 +204,57 @@ int dmirror_range_fault_unlocked(struct dmirror *dmirror,
 }
 
 /*
- * Store what HMM reported. If a page does not allow what is needed, leave its
- * address in range->start and say why: -ENOENT, not there or not on the device;
- * -EAGAIN, a page of the device that the process may only read at the moment.
- * Caller holds dmirror->mutex.
+ * Store what HMM reported, from range->start and the entry that xas stands at
+ * on. If a page does not allow what is needed, leave its address in
+ * range->start and say why: -ENOENT, not there or not on the device; -EAGAIN, a
+ * page of the device that the process may only read at the moment.
  */
-static int dmirror_store(struct dmirror *dmirror, struct hmm_range *range,
-			 unsigned long need)
+static int dmirror_store_entries(struct dmirror *dmirror,
+				 struct hmm_range *range,
+				 const unsigned long *hmm_pfn,
+				 unsigned long need, struct xa_state *xas)
 {
-	const unsigned long *hmm_pfn = range->hmm_pfns;
-
 	for (; range->start < range->end; range->start += PAGE_SIZE) {
 		unsigned long pte;
-		void *old;
 
 		if (!(*hmm_pfn & HMM_PFN_VALID))
 			return -ENOENT;
 		pte = dmirror_pte_make(dmirror->device,
 				       dmirror_hmm_page(*hmm_pfn, range->start),
 				       *hmm_pfn);
-		hmm_pfn++;
 		if (need & ~pte & DMIRROR_PTE_DEVICE)
 			return -ENOENT;
 		if (need & ~pte & DMIRROR_PTE_WRITE)
 			return -EAGAIN;
 
-		/* The notifier takes the mutex in reclaim: do not wait for it. */
-		old = xa_store(&dmirror->page_table,
-			       range->start >> PAGE_SHIFT,
-			       xa_mk_value(pte), GFP_ATOMIC);
-		if (xa_is_err(old))
-			return xa_err(old);
+		xas_store(xas, xa_mk_value(pte));
+		if (xas_error(xas))
+			return 0;
+		xas_next(xas);
+		hmm_pfn++;
 	}
 	return 0;
+}
+
+/* The same with the locks. Caller holds dmirror->mutex. */
+static int dmirror_store(struct dmirror *dmirror, struct hmm_range *range,
+			 unsigned long need)
+{
+	unsigned long start = range->start;
+	XA_STATE(xas, &dmirror->page_table, start >> PAGE_SHIFT);
+	int ret;
+
+	/* The notifier takes the mutex in reclaim: do not wait for it. */
+	do {
+		const unsigned long *hmm_pfn = range->hmm_pfns +
+			((range->start - start) >> PAGE_SHIFT);
+
+		xas_lock(&xas);
+		ret = dmirror_store_entries(dmirror, range, hmm_pfn, need, &xas);
+		xas_unlock(&xas);
+	} while (xas_nomem(&xas, GFP_ATOMIC));
+
+	return ret ?: xas_error(&xas);
 }
 
 /**

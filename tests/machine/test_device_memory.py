@@ -7,7 +7,8 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -157,18 +158,52 @@ def test_a_device_that_is_full_keeps_what_it_has() -> None:
         assert device.migrate_to_device(PageRun(buffer.address, 2 * HUGE)).pages == 2 * HUGE
 
 
-def test_a_touch_brings_its_neighbours() -> None:
-    module.reload("fault_pages=16")
-    with Device() as device, Buffer(64) as buffer:
+@contextmanager
+def on_the_device(device: Device) -> Iterator[tuple[Callable[[int], int], Callable[[], set[int]]]]:
+    """64 pages on the device, all under one page table: how to touch one, and which are in RAM."""
+    with Buffer(HUGE + 64) as buffer:
+        first = -buffer.address % (HUGE * PAGE_SIZE) // PAGE_SIZE
+        content = os.urandom(64 * PAGE_SIZE)
+        buffer.write(content, first * PAGE_SIZE)
+        pages = PageRun(buffer.address + first * PAGE_SIZE, 64)
+        device.migrate_to_device(pages)
+
+        def in_ram() -> set[int]:
+            return {page for page, kind in enumerate(kinds(device, pages)) if kind == 0}
+
+        yield lambda page: minor_faults(lambda: buffer.touch(first + page)), in_ram
+        assert buffer.read(len(content), first * PAGE_SIZE) == content
+
+
+def test_touches_that_follow_each_other_bring_more_and_more() -> None:
+    module.reload("fault_pages=8")
+    with Device() as device, on_the_device(device) as (touch, in_ram):
+        back = 0
+        for window in (1, 2, 4, 8, 8):
+            assert touch(back) == 1
+            back += window
+            assert in_ram() == set(range(back))
+        touch(40)  # elsewhere: one page again
+        assert in_ram() == {*range(back), 40}
+        touch(back)  # and the first place is not forgotten
+        assert in_ram() == {*range(back + 8), 40}
+
+
+def test_touches_at_random_bring_one_page_each() -> None:
+    module.reload("fault_pages=512")
+    with Device() as device, on_the_device(device) as (touch, in_ram):
+        order = [5, 50, 20, 63, 33, 0, 41]
+        for count, page in enumerate(order, start=1):
+            touch(page)
+            assert in_ram() == set(order[:count])
+
+
+def test_what_a_touch_brings_ends_with_the_mapping() -> None:
+    module.reload("fault_pages=512")
+    with Device() as device, Buffer(4) as buffer:
         content = os.urandom(buffer.size)
         buffer.write(content)
         device.migrate_to_device(buffer)
-        assert minor_faults(lambda: buffer.touch(21)) == 1
-        first = buffer.address // PAGE_SIZE
-        group = (first + 21) // 16
-        assert [kind == 0 for kind in kinds(device, buffer)] == [
-            page // 16 == group for page in range(first, first + 64)
-        ]
         assert buffer.read(buffer.size) == content
 
 
