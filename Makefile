@@ -10,6 +10,8 @@ KERNEL ?= 6.12
 # VARIANT=debug: a kernel with KASAN, lockdep and the other checkers; stock: Debian's own.
 VARIANT ?= default
 SERIES := 6.12 7.3 6.1
+# Series that also have a machine whose clock counts instructions.
+COUNTING := 6.12 7.3
 SECONDS ?= 600
 export KERNEL_SRC
 # A kernel's build is a job of its own: it gets its number of jobs, and no jobserver of ours.
@@ -26,6 +28,7 @@ help: ## this list
 .PHONY: book
 book: .venv/ready host ## run every notebook live, rewrite the outputs, render _build/html
 	$(MACHINE) build
+	$(MACHINE) build --kernel 7.3 --counting
 	$(PYTHON) book/execute.py
 	$(MAKE) html
 
@@ -75,7 +78,11 @@ selftests: machine ## the kernel tree's own hmm-tests against our module
 	$(PYTHON) -m tests.kernel_suite --kernel $(KERNEL) --variant $(VARIANT)
 
 .PHONY: bench
-bench: machine ## from the launch of a notebook to its first figure, beside a cold boot
+bench: .venv/ready host ## costs in instructions a page, ours and the kernel's own driver side by side
+	$(PYTHON) -m benchmarks.costs
+
+.PHONY: bench-launch
+bench-launch: machine ## from the launch of a notebook to its first figure, beside a cold boot
 	$(PYTHON) -m benchmarks.launch --kernel $(KERNEL)
 
 .PHONY: status
@@ -101,6 +108,7 @@ machine: .venv/ready host ## the test machine of one series (KERNEL=), and its k
 machines: .venv/ready host ## the test machines of all series
 	for series in $(SERIES); do $(MACHINE) build --kernel $$series; done
 	$(MACHINE) build --kernel 7.3 --variant stock
+	for series in $(COUNTING); do $(MACHINE) build --kernel $$series --counting; done
 
 .PHONY: host
 host: ## install the Debian packages that are missing
