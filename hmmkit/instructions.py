@@ -60,7 +60,7 @@ class Instructions:
 
     def nothing(self) -> Callable[[], None]:
         """A function that returns at once: what a call of any of the others takes besides."""
-        return self._bound(self._nothing, None, 0)
+        return self._bound(self._nothing, ctypes.c_void_p(), ctypes.c_uint64())
 
     def spin(self, turns: int) -> None:
         """Execute :data:`SPIN_INSTRUCTIONS` instructions ``turns`` times; at least once."""
@@ -84,7 +84,10 @@ class Instructions:
 
     def ioctl(self, fd: int, request: int, argument: ctypes.Structure) -> Callable[[], int]:
         """A function that does one ioctl(2), and returns what the kernel does: 0 or a negative errno."""
-        return self._bound(self._ioctl, fd, request, ctypes.byref(argument))
+        address = ctypes.c_void_p(ctypes.addressof(argument))
+        call = self._bound(self._ioctl, ctypes.c_int(fd), ctypes.c_ulong(request), address)
+        call.__dict__["argument"] = argument  # its address alone does not keep it
+        return call
 
     def _over(
         self, routine: Callable[[object, int], None], pages: Pages, order: Sequence[int]
@@ -92,10 +95,15 @@ class Instructions:
         if not order or min(order) < 0 or max(order) >= pages.npages:
             raise IndexError(f"{len(order)} pages to touch, all must be below {pages.npages}")
         addresses = (ctypes.c_uint64 * len(order))(*(pages.address + page * mmap.PAGESIZE for page in order))
-        return self._bound(routine, addresses, len(order))
+        call = self._bound(routine, ctypes.c_void_p(ctypes.addressof(addresses)), ctypes.c_uint64(len(order)))
+        call.__dict__["addresses"] = addresses
+        return call
 
-    def _bound(self, routine: Callable[..., Any], *arguments: object) -> Callable[[], Any]:
-        """The routine with its arguments. It keeps the page that it is in."""
+    def _bound(self, routine: Callable[..., Any], *arguments: object) -> partial[Any]:
+        """The routine with its arguments, which are of the types of C: converting them takes long.
+
+        It keeps the page that the routine is in.
+        """
         call = partial(routine, *arguments)
         call.__dict__["page"] = self._page
         return call

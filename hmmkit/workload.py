@@ -10,8 +10,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
+from random import Random
 from types import TracebackType
 
 from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
@@ -89,16 +91,31 @@ class Workload:
         self.untouched()
         self.first_touch()
 
+    def filled(self) -> None:
+        """Have all pages in RAM, half of each word by word random, the rest zeros.
+
+        A compressor finds something to do there, and the same in every run.
+        """
+        size = self.pages.npages * PAGE_SIZE
+        words = array("Q", bytes(size))
+        words[1::2] = array("Q", Random(1).randbytes(size // 2))
+        self.resident()
+        ctypes.memmove(self.pages.address, words.tobytes(), size)
+
     def on_device(self) -> None:
         """Have all pages on the device. Raises ``OSError`` as the driver does."""
         self.resident()
-        result = self.to_device()
-        if result:
-            raise OSError(-result, f"migrate to device: {os.strerror(-result)}")
+        self._must(self.to_device)
 
     def touch(self, order: Sequence[int] | None = None) -> Callable[[], None]:
         """A function that reads a byte of each page; of all in order if no ``order`` is given."""
         return self._instructions.reader(self.pages, range(self.pages.npages) if order is None else order)
+
+    @staticmethod
+    def _must(call: Callable[[], int]) -> None:
+        result = call()
+        if result:
+            raise OSError(-result, f"migrate to device: {os.strerror(-result)}")
 
     def _ioctl(self, request: Request) -> Callable[[], int]:
         command = Command(addr=self.pages.address, ptr=self._landing.address, npages=self.pages.npages)
