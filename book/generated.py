@@ -33,8 +33,8 @@ $ .venv/bin/python -m pytest --nbval notebooks/{name}.ipynb
 The first opens JupyterLab, where you open `{name}.ipynb`. The second runs it and compares every output \
 with what you read here.
 
-The page names the Jupyter kernel `{kernel}`, {machine}: a Linux of its own, started for it and thrown away \
-afterwards. {others} [The test machine](../book/02-test-machine.md) says what is needed.
+The page names the Jupyter kernel `{kernel}`, called *{title}*: a Linux of its own, started for this page \
+and thrown away afterwards. {others}[The test machine](../book/02-test-machine.md) says what is needed.
 
 On a machine for experiments, with the module loaded, the same page runs in that machine's own kernel:
 
@@ -46,14 +46,8 @@ The file itself is behind the button *Download this page*, above.
 :::
 """
 
-MACHINES = {
-    "hmm": "the test machine with Linux 6.12",
-    "hmm-7.3": "the test machine with Linux 7.3",
-}
-OTHERS = {
-    "hmm": "With `--nbval-kernel-name hmm-6.1` or `hmm-7.3` it is Linux 6.1 or 7.3.",
-    "hmm-7.3": "Earlier releases do not have what it shows.",
-}
+DEFAULT_KERNEL = "hmm"
+OTHERS = "With `--nbval-kernel-name hmm-6.1` or `hmm-7.3` it is another release. "
 
 
 def with_how_to_run(name: str, text: str) -> str:
@@ -62,8 +56,11 @@ def with_how_to_run(name: str, text: str) -> str:
     It is the second cell: the first has the title and the question.
     """
     notebook: dict[str, Any] = json.loads(text)
-    kernel = notebook["metadata"]["kernelspec"]["name"]
-    words = RUN.format(name=name, kernel=kernel, machine=MACHINES[kernel], others=OTHERS[kernel])
+    kernelspec = notebook["metadata"]["kernelspec"]
+    kernel, title = kernelspec["name"], kernelspec["display_name"]
+    words = RUN.format(
+        name=name, kernel=kernel, title=title, others=OTHERS if kernel == DEFAULT_KERNEL else ""
+    )
     cell = {"cell_type": "markdown", "id": "run-this-page", "metadata": {}, "source": words}
     notebook["cells"].insert(1, cell)
     return json.dumps(notebook)
@@ -126,6 +123,8 @@ def status_entry(name: str, entry: dict[str, Any] | None) -> str:
     """One cell of the table of notebooks."""
     if entry is None:
         return "not run"
+    if "needs" in entry:
+        return f"needs `{entry['needs']}`"
     differ = entry["differ"]
     if not differ:
         return f"all {entry['cells']} cells<br>{when(entry)}"

@@ -54,7 +54,11 @@ def browser() -> Iterator[Browser]:
     assert program, "these tests look at the book in Debian's chromium: apt-get install chromium"
     with sync_playwright() as playwright:
         sandbox = os.geteuid() != 0
-        browser = playwright.chromium.launch(executable_path=program, chromium_sandbox=sandbox)
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            chromium_sandbox=sandbox,
+            args=["--disable-dev-shm-usage"],  # a container's is too small
+        )
         yield browser
         browser.close()
 
