@@ -31,7 +31,6 @@ GROUP = "hmmkit"
 PAGES_SEEN = 64
 
 _VALID, _MIGRATE, _WRITE, _COMPOUND = 1 << 0, 1 << 1, 1 << 3, 1 << 4
-_VALID, _MIGRATE, _WRITE = 1 << 0, 1 << 1, 1 << 3
 
 # Offsets in struct migrate_vma, in bytes: dst 8, src 16, cpages 24, npages 32, start 40, end 48.
 _ARRAY = f"x64[{PAGES_SEEN}]"
@@ -69,8 +68,6 @@ class SourceBits:
     ``compound``: the entry stands for all pages of a huge one (6.19 and later).
     """
 
-    """The flags of one entry of the array ``src``: ``valid`` says that a page is named in it."""
-
     valid: bool
     migrate: bool
     write: bool
@@ -89,10 +86,6 @@ class SourceBits:
             "WRITE": self.write,
             "COMPOUND": self.compound,
         }
-        return cls(bool(entry & _VALID), bool(entry & _MIGRATE), bool(entry & _WRITE))
-
-    def __str__(self) -> str:
-        names = {"VALID": self.valid, "MIGRATE": self.migrate, "WRITE": self.write}
         return " | ".join(name for name, there in names.items() if there) or "0"
 
 
