@@ -28,6 +28,7 @@ help: ## this list
 .PHONY: book
 book: .venv/ready host ## run every notebook live, rewrite the outputs, render _build/html
 	$(MACHINE) build
+	$(MACHINE) build --kernel 7.3
 	$(MACHINE) build --kernel 7.3 --counting
 	$(PYTHON) book/execute.py
 	$(MAKE) html
