@@ -12,13 +12,12 @@ import errno
 import os
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from typing import Self
 
 from hmmkit.counters import KERNELS_OWN_DRIVER
-from hmmkit.errors import HmmError, NoTracing, OtherDriver
-from hmmkit.trace import TRACEFS, complain_of_lost_events, need_tracefs
+from hmmkit.errors import NoTracing, OtherDriver
+from hmmkit.trace import TRACEFS, need_tracefs, record_events, trace_instance
 
 GROUP = "dmirror"
 
@@ -151,18 +150,5 @@ def trace_events(action: Callable[[], object]) -> list[Event]:
         raise NoTracing(
             errno.ENOENT, f"no events/{GROUP} in {TRACEFS}: load the driver first (modprobe hmm_dmirror)"
         )
-    instance = TRACEFS / "instances" / f"hmmkit-{os.getpid()}"
-    with ExitStack() as stack:
-        try:
-            instance.mkdir()
-        except OSError as error:
-            raise HmmError(error.errno or 0, f"no trace instance {instance}: {error.strerror}") from None
-        stack.callback(instance.rmdir)
-        switch = instance / "events" / GROUP / "enable"
-        switch.write_text("1")
-        try:
-            action()
-        finally:
-            switch.write_text("0")
-        complain_of_lost_events(instance)
-        return parse_events((instance / "trace").read_text())
+    with trace_instance(f"hmmkit-{os.getpid()}") as instance:
+        return parse_events(record_events(instance, GROUP, action))

@@ -22,8 +22,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Self
 
-from hmmkit.errors import HmmError, NeedRoot, NoTracing
-from hmmkit.trace import TRACEFS, complain_of_lost_events, need_tracefs
+from hmmkit.errors import NeedRoot, NoTracing
+from hmmkit.trace import TRACEFS, need_tracefs, record_events, trace_instance
 
 GROUP = "hmmkit"
 
@@ -182,25 +182,13 @@ def trace_rounds(action: Callable[[], object]) -> list[Round]:
     if not probes.exists():
         raise NoTracing(errno.ENOENT, "this kernel has no CONFIG_KPROBE_EVENTS, so its arrays cannot be read")
     group = f"{GROUP}_{os.getpid()}"
-    instance = TRACEFS / "instances" / group
     with ExitStack() as stack:
         for probe in _PROBES:
             command = probe.format(group=group)
             _append(probes, command)
             stack.callback(_append, probes, f"-:{command.split()[0].partition(':')[2]}")
-        try:
-            instance.mkdir()
-        except OSError as error:
-            raise HmmError(error.errno or 0, f"no trace instance {instance}: {error.strerror}") from None
-        stack.callback(instance.rmdir)
-        switch = instance / "events" / group / "enable"
-        switch.write_text("1")
-        try:
-            action()
-        finally:
-            switch.write_text("0")
-        complain_of_lost_events(instance)
-        return parse_rounds((instance / "trace").read_text(), threading.get_native_id())
+        instance = stack.enter_context(trace_instance(group))
+        return parse_rounds(record_events(instance, group, action), threading.get_native_id())
 
 
 def _append(probes: Path, command: str) -> None:

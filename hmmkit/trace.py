@@ -13,7 +13,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -238,6 +238,38 @@ def complain_of_lost_events(instance: Path) -> None:
         lost += int(counts["overrun"]) + int(counts["dropped events"])
     if lost:
         raise HmmError(errno.EOVERFLOW, f"the trace buffer lost {lost} events: trace less")
+
+
+@contextmanager
+def trace_instance(name: str) -> Iterator[Path]:
+    """A trace buffer of its own for the length of the block: its directory in tracefs.
+
+    Raises ``HmmError`` with the kernel's errno where there can be none.
+    """
+    instance = TRACEFS / "instances" / name
+    try:
+        instance.mkdir()
+    except OSError as error:
+        raise HmmError(error.errno or 0, f"no trace instance {instance}: {error.strerror}") from None
+    try:
+        yield instance
+    finally:
+        instance.rmdir()
+
+
+def record_events(instance: Path, group: str, action: Callable[[], object]) -> str:
+    """Run ``action`` and return what the events of ``group`` put into the instance's trace meanwhile.
+
+    Raises ``HmmError`` (EOVERFLOW) if events were lost.
+    """
+    switch = instance / "events" / group / "enable"
+    switch.write_text("1")
+    try:
+        action()
+    finally:
+        switch.write_text("0")
+    complain_of_lost_events(instance)
+    return (instance / "trace").read_text()
 
 
 def _set(stack: ExitStack, name: str, value: str) -> None:

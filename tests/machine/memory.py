@@ -158,16 +158,6 @@ def smaps(pages: Pages) -> dict[str, int]:
     return sizes
 
 
-def free_pages() -> int:
-    """Pages of RAM that are free, those included that a CPU keeps at hand for itself.
-
-    Each page on a device keeps one of them from being free.
-    """
-    Path("/proc/sys/vm/stat_refresh").write_text("1")  # each CPU counts for itself
-    zones = Path("/proc/zoneinfo").read_text()
-    return sum(int(count) for count in re.findall(r"\b(?:nr_free_pages|count:) +(\d+)$", zones, re.M))
-
-
 def resident(pages: Pages) -> list[bool]:
     """mincore(2), page by page."""
     answer = (ctypes.c_ubyte * pages.npages)()

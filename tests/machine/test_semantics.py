@@ -26,9 +26,10 @@ from hmmkit.buffer import Pages
 from hmmkit.device import Device
 from hmmkit.errors import Cause, InvalidRequest, NotOnDevice, ReadOnlyMemory
 from hmmkit.pagemap import SwapTypes, page_entries
+from hmmkit.ram import free_pages
 from hmmkit.uapi import Prot
 from tests.machine import memory
-from tests.machine.memory import Region, call, forked, free_pages, mapped, marked, on_device
+from tests.machine.memory import Region, call, forked, mapped, marked, on_device
 
 SHARED_MEMORY = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
 PIN_START = 0x40186707  # PIN_LONGTERM_TEST_START of mm/gup_test.h

@@ -17,8 +17,9 @@ from hmmkit.device import Device
 from hmmkit.dyndbg import debug_messages
 from hmmkit.iomem import device_chunks
 from hmmkit.kmsg import KernelLog
+from hmmkit.ram import free_pages
 from hmmkit.trace import TRACEFS
-from tests.machine.memory import free_pages, marked
+from tests.machine.memory import marked
 
 SECTION = 128 << 20  # bytes that memory is hotplugged in, on x86-64
 STRUCT_PAGE = 64  # bytes

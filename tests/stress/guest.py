@@ -19,7 +19,7 @@ from pathlib import Path
 from hmmkit.counters import DEVICES
 from hmmkit.iomem import device_chunks
 from hmmkit.module import NAME
-from tests.machine.memory import free_pages
+from hmmkit.ram import free_pages
 
 DEBUGFS = Path("/sys/kernel/debug")
 KMEMLEAK = DEBUGFS / "kmemleak"
