@@ -31,7 +31,11 @@ _WRITE = bytes.fromhex("488b07 c60001 4883c708 48ffce 75f1 c3")
 WRITE_INSTRUCTIONS = 5  # a page
 # mov eax, 16 (ioctl);  syscall;  ret. The kernel takes its arguments where C puts them.
 _IOCTL = bytes.fromhex("b810000000 0f05 c3")
-_NOTHING = bytes.fromhex("c3")
+# xor eax, eax;  ret
+_NOTHING = bytes.fromhex("31c0 c3")
+
+# One type for all: what ctypes takes for a call depends on the number of arguments, and is counted.
+_ROUTINE = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)
 
 
 class Instructions:
@@ -47,28 +51,23 @@ class Instructions:
         protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
         self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=protection)
         start = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
-        addresses = []
+        functions = []
         for routine in routines:
-            addresses.append(start + self._page.tell())
+            functions.append(_ROUTINE(start + self._page.tell()))
             self._page.write(routine.ljust(64, b"\xcc"))
-        spin_type = ctypes.CFUNCTYPE(None, ctypes.c_uint64)
-        pages_type = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint64)
-        self._spin, self._spin_long = (spin_type(address) for address in addresses[:2])
-        self._touch, self._write, self._nothing = (pages_type(address) for address in addresses[2:5])
-        ioctl_type = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
-        self._ioctl = ioctl_type(addresses[5])
+        self._spin, self._spin_long, self._touch, self._write, self._nothing, self._ioctl = functions
 
     def nothing(self) -> Callable[[], None]:
         """A function that returns at once: what a call of any of the others takes besides."""
-        return self._bound(self._nothing, ctypes.c_void_p(), ctypes.c_uint64())
+        return self._bound(self._nothing)
 
     def spin(self, turns: int) -> None:
         """Execute :data:`SPIN_INSTRUCTIONS` instructions ``turns`` times; at least once."""
-        self._spin(turns)
+        self._spin(turns, 0, 0)
 
     def spin_long(self, turns: int) -> None:
         """Execute :data:`SPIN_LONG_INSTRUCTIONS` instructions ``turns`` times; at least once."""
-        self._spin_long(turns)
+        self._spin_long(turns, 0, 0)
 
     def reader(self, pages: Pages, order: Sequence[int]) -> Callable[[], None]:
         """A function that reads a byte of each page of ``order``, :data:`TOUCH_INSTRUCTIONS` a page.
@@ -84,26 +83,24 @@ class Instructions:
 
     def ioctl(self, fd: int, request: int, argument: ctypes.Structure) -> Callable[[], int]:
         """A function that does one ioctl(2), and returns what the kernel does: 0 or a negative errno."""
-        address = ctypes.c_void_p(ctypes.addressof(argument))
-        call = self._bound(self._ioctl, ctypes.c_int(fd), ctypes.c_ulong(request), address)
+        call = self._bound(self._ioctl, fd, request, ctypes.addressof(argument))
         call.__dict__["argument"] = argument  # its address alone does not keep it
         return call
 
-    def _over(
-        self, routine: Callable[[object, int], None], pages: Pages, order: Sequence[int]
-    ) -> Callable[[], None]:
+    def _over(self, routine: Callable[..., Any], pages: Pages, order: Sequence[int]) -> Callable[[], None]:
         if not order or min(order) < 0 or max(order) >= pages.npages:
             raise IndexError(f"{len(order)} pages to touch, all must be below {pages.npages}")
         addresses = (ctypes.c_uint64 * len(order))(*(pages.address + page * mmap.PAGESIZE for page in order))
-        call = self._bound(routine, ctypes.c_void_p(ctypes.addressof(addresses)), ctypes.c_uint64(len(order)))
+        call = self._bound(routine, ctypes.addressof(addresses), len(order))
         call.__dict__["addresses"] = addresses
         return call
 
-    def _bound(self, routine: Callable[..., Any], *arguments: object) -> partial[Any]:
-        """The routine with its arguments, which are of the types of C: converting them takes long.
+    def _bound(self, routine: Callable[..., Any], *arguments: int) -> partial[Any]:
+        """The routine with its arguments, as numbers of C: converting them takes long, too.
 
         It keeps the page that the routine is in.
         """
-        call = partial(routine, *arguments)
+        numbers = (*arguments, 0, 0, 0)[:3]
+        call = partial(routine, *(ctypes.c_uint64(number) for number in numbers))
         call.__dict__["page"] = self._page
         return call

@@ -28,7 +28,7 @@ _libc.mmap.restype = ctypes.c_void_p
 _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
 _libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.memcpy.restype = None  # a pointer would look like a number
-_libc.memcpy.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
+_libc.memcpy.argtypes = [ctypes.c_uint64] * 3  # as hmmkit.instructions calls
 _FIXED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED
 
 
@@ -61,8 +61,8 @@ class Workload:
         self.to_device = self._ioctl(Request.MIGRATE_TO_DEV)
         self.to_system = self._ioctl(Request.MIGRATE_TO_SYS)
         self.device_read = self._ioctl(Request.READ)
-        size = npages * PAGE_SIZE
-        self.copy = partial(_libc.memcpy, self._landing.address, self.pages.address, size)
+        numbers = (self._landing.address, self.pages.address, npages * PAGE_SIZE)
+        self.copy = partial(_libc.memcpy, *(ctypes.c_uint64(number) for number in numbers))
         self.untouched()
 
     def __enter__(self) -> Workload:

@@ -13,7 +13,7 @@ from testmachine.machine import BOOT_SECONDS, Machine, Setup, start
 from testmachine.progress import Progress
 
 STATE_GIB = 0.6
-KEPT = 8  # states, the least recently used goes first
+KEPT = 12  # states, the least recently used goes first
 
 
 def _key(setup: Setup) -> str:
