@@ -88,7 +88,8 @@ def with_reference(text: str) -> str:
     # in Markdown a double backquote is a single one
     lines += [f"| [`{name}`](#{name}) | {said.replace('``', '`')} |\n" for name, said in modules.items()]
     for name in modules:
-        words = f".. automodule:: {name}\n   :members:\n   :undoc-members:\n   :show-inheritance:\n"
+        options = ("members", "undoc-members", "no-value", "show-inheritance")
+        words = f".. automodule:: {name}\n" + "".join(f"   :{option}:\n" for option in options)
         if name == "hmmkit.figures":  # what it offers is documented where it is defined
             words = f".. automodule:: {name}\n"
         lines.append(f"\n({name})=\n## {name}\n\n```{{eval-rst}}\n{words}```\n")
