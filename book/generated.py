@@ -36,7 +36,8 @@ with what you read here.
 The page names the Jupyter kernel `{kernel}`, called *{title}*: a Linux of its own, started for this page \
 and thrown away afterwards. {others}[The test machine](../book/02-test-machine.md) says what is needed.
 
-On a machine for experiments, with the module loaded, the same page runs in that machine's own kernel:
+On a machine for experiments, [with the module loaded](real-hardware), the same page runs in that \
+machine's own kernel:
 
 ```console
 $ sudo .venv/bin/python -m pytest --nbval --nbval-current-env notebooks/{name}.ipynb

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from testmachine.machine import REPOSITORY
+from tests.status import AS_IN_THE_BOOK
 
 NOTEBOOK = "notebooks/05-device-private-migration.ipynb"
 SECONDS = 900  # emulated, and nothing is imported yet
@@ -19,6 +20,7 @@ SECONDS = 900  # emulated, and nothing is imported yet
 def test_a_notebook_shows_there_what_the_book_shows() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "testmachine", "run", "--kernel", "7.3", "--variant", "stock", "--",
+         "sh", "-ec", AS_IN_THE_BOOK, "sh",
          "python", "-m", "pytest", "--nbval", "--nbval-current-env", NOTEBOOK],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip
