@@ -37,26 +37,32 @@ book: .venv/ready host ## run every notebook live, rewrite the outputs, render _
 html: .venv/ready ## render _build/html from what is committed, warnings as errors
 	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
-# A machine keeps one core busy: side by side, two at a time, the rest alone.
-PARTS := check stress-short defects stock-tests $(foreach series,$(SERIES),suite-$(series) tests-$(series))
+# A machine keeps one core busy: two parts at a time, the long ones first.
+PARTS := defects stress-short notebooks tests-host check tests-book \
+	$(foreach series,$(SERIES),suite-$(series) tests-$(series)) tests-stock tests-unit
 
 .PHONY: test
 test: machines html ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
 	$(MAKE) -j2 --output-sync=target --no-print-directory $(PARTS)
-	$(PYTHON) -m pytest --nbval tests/unit tests/host tests/book notebooks
 
 .PHONY: $(PARTS)
+notebooks:
+	$(PYTHON) -m pytest --nbval notebooks
+
+tests-unit tests-host tests-book: tests-%:
+	$(PYTHON) -m pytest tests/$*
+
+defects:
+	$(PYTHON) -m pytest tests/defects
+
 $(SERIES:%=tests-%): tests-%:
 	$(MACHINE) run --kernel $* -- python -m pytest -p no:cacheprovider tests/machine
 
-$(SERIES:%=suite-%): suite-%:
-	$(PYTHON) -m tests.kernel_suite --kernel $*
-
-stock-tests:
+tests-stock:
 	$(MACHINE) run --kernel 7.3 --variant stock -- python -m pytest -p no:cacheprovider tests/machine
 
-defects:
-	$(PYTHON) -m pytest -p no:cacheprovider tests/defects
+$(SERIES:%=suite-%): suite-%:
+	$(PYTHON) -m tests.kernel_suite --kernel $*
 
 stress-short:
 	$(PYTHON) -m tests.stress --seconds 15 --stride 64
