@@ -47,6 +47,8 @@ def pin_for_long(pages: Pages) -> None:
         request = bytearray(_REQUEST.pack(0, 0, pages.address, size, pages.npages, _FOLL_WRITE, 0))
         with GUP_TEST.open("rb", buffering=0) as file:
             fcntl.ioctl(file, _PIN_LONGTERM, request)
+        if _REQUEST.unpack(request)[3] != size:  # it reports how far it came, and no error
+            raise OSError(errno.EFAULT, "pin_user_pages: some page could not be pinned")
     else:
         _register(pages)
 

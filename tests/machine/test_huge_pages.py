@@ -62,9 +62,8 @@ def test_what_nobody_touched_goes_as_it_would_be_faulted_in(device: Device) -> N
 
 
 def test_a_collapse_brings_single_pages_back(device: Device) -> None:
-    with HugeBuffer(touched=True, huge=False) as buffer:
-        device.migrate_to_device(buffer.part(0, 50))
-        advise(buffer, 14)  # MADV_HUGEPAGE: the collapse would refuse otherwise
+    with HugeBuffer(touched=True) as buffer:
+        device.migrate_to_device(buffer.part(100, 50))
         before = read_counters()
         advise(buffer, MADV_COLLAPSE)
         assert (read_counters() - before).pages_back_by_fault == 50
@@ -72,9 +71,9 @@ def test_a_collapse_brings_single_pages_back(device: Device) -> None:
 
 
 def test_a_collapse_of_nothing_but_device_pages(device: Device) -> None:
-    with HugeBuffer(touched=True, huge=False) as buffer:
+    with HugeBuffer(touched=True) as buffer:
+        device.fail_next_allocation()  # so that they are single ones on each kernel
         device.migrate_to_device(buffer)
-        advise(buffer, 14)  # MADV_HUGEPAGE
         if WHOLE:
             advise(buffer, MADV_COLLAPSE)
             assert is_one_entry(device.snapshot(buffer))
