@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import errno
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from hmmkit import module
 from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
 from hmmkit.device import Device
 from hmmkit.fault_counters import counted
@@ -67,20 +64,6 @@ def test_a_failed_allocation_leaves_a_page_and_is_tried_again(device: Device) ->
         device.fail_next_allocation()
         rounds = trace_rounds(lambda: device.migrate_to_device(buffer))
     assert [one.stages for one in rounds] == [(Stage.LEFT,), (Stage.MOVED,)]
-
-
-def test_rounds_of_the_kernels_own_driver_are_seen_as_well() -> None:
-    if not any(Path("/lib/modules", os.uname().release).rglob("test_hmm.ko*")):
-        pytest.skip("this kernel has no CONFIG_TEST_HMM (Debian leaves it out)")
-    module.unload()
-    try:
-        subprocess.run(["modprobe", "test_hmm"], check=True)
-        with Device() as device, Buffer(2, touched=True) as buffer, referenced(PageRun(buffer.address, 1)):
-            rounds = trace_rounds(lambda: attempt(device.migrate_to_device, buffer))
-        subprocess.run(["rmmod", "test_hmm"], check=True)
-    finally:
-        module.reload()
-    assert [one.stages for one in rounds] == [(Stage.PUT_BACK, Stage.MOVED)]
 
 
 def test_what_is_seen_and_how_far_it_comes(device: Device) -> None:
