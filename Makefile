@@ -35,6 +35,7 @@ book: .venv/ready host ## run every notebook live, rewrite the outputs, render _
 
 .PHONY: html
 html: .venv/ready ## render _build/html from what is committed, warnings as errors
+	rm -rf _build/html
 	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
 # A machine keeps one core busy: two parts at a time, the long ones first.
