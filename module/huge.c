@@ -14,10 +14,11 @@
  * leads there: the struct pages of the others hold what makes them one folio.
  *
  * What is huge may have to be split. If there is no room for it in one piece,
- * migrate.c has the kernel split it and moves single pages. If a part of it is
- * unmapped or moved to another address, the kernel splits the device folio by
- * itself and asks the driver to divide what it keeps: from then on each page
- * has its own share of the backing and is freed on its own.
+ * migrate.c has the kernel split it and moves single pages. If a single page of
+ * it migrates, the kernel splits the device folio by itself and asks the driver
+ * to divide what it keeps: from then on each page has its own share of the
+ * backing and is freed on its own. Unmapping a part does not do that: all 512
+ * pages stay in use until one of them migrates.
  *
  * A device-coherent device gets single pages only. migrate_vma_setup() of Linux
  * 7.3 takes a huge coherent page for one of system RAM, and brings none back.
