@@ -25,9 +25,12 @@ class Record:
     costs: dict[tuple[str, str, str, int, str], float]
 
     @classmethod
-    def load(cls, path: Path = RESULTS) -> Record:
-        """The committed record. Raises ``OSError`` without the file, ``ValueError`` if it is no record."""
-        rows = json.loads(path.read_text())["costs"]
+    def load(cls, path: Path | None = None) -> Record:
+        """The committed record, or that in the file ``path``.
+
+        Raises ``OSError`` without the file, ``ValueError`` if it is no record.
+        """
+        rows = json.loads((path or RESULTS).read_text())["costs"]
         names = ("kernel", "kind", "operation", "pages", "driver")
         return cls({tuple(row[name] for name in names): row["instructions"] for row in rows})
 

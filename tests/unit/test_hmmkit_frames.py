@@ -63,10 +63,11 @@ def test_smaps_of_one_mapping() -> None:
 
 
 def test_memory_that_is_touched_is_counted() -> None:
+    data = b"x" * PAGE_SIZE * 512  # made before: the kernel joins neighbours to one mapping
     with Buffer(1024) as buffer:
         before, at_first = smaps(buffer)["Rss"], rss_anon()
         assert not any(resident(buffer))
-        buffer.write(b"x" * PAGE_SIZE * 512)
+        buffer.write(data)
         assert resident(buffer) == [True] * 512 + [False] * 512
         assert smaps(buffer)["Rss"] - before == 2048
         assert abs(rss_anon(os.getpid()) - at_first - 2048) < 1024
