@@ -43,11 +43,12 @@ def shared_names(header: str) -> dict[str, str]:
     return owners
 
 
-def source_files(directory: Path = MODULE) -> list[SourceFile]:
-    """The files with a DOC block, in the alphabetical order of their names.
+def source_files(directory: Path | None = None) -> list[SourceFile]:
+    """The files with a DOC block in ``module/``, or in ``directory``, ordered by their names.
 
     Raises ``OSError`` where the sources are not.
     """
+    directory = directory or MODULE
     owners = shared_names((directory / "dmirror.h").read_text())
     files = []
     for path in sorted(directory.glob("*.c")):
