@@ -117,8 +117,8 @@ def differs_by_release(notebook: Path) -> str:
 
 
 def when(entry: dict[str, Any]) -> str:
-    """When it was, with hyphens that do not end a line, and how long it took."""
-    return f"{entry['date']}, {entry['seconds']} s".replace("-", "\N{NON-BREAKING HYPHEN}")
+    """When it was, with hyphens that do not end a line, and how long it took; on two lines."""
+    return f"{entry['date']}<br>{entry['seconds']} s".replace("-", "\N{NON-BREAKING HYPHEN}")
 
 
 def status_entry(name: str, entry: dict[str, Any] | None) -> str:
@@ -126,7 +126,7 @@ def status_entry(name: str, entry: dict[str, Any] | None) -> str:
     if entry is None:
         return "not run"
     if "needs" in entry:
-        return f"needs `{entry['needs']}`"
+        return f"needs {entry['needs'].removeprefix('hmm-').replace('-', ', ')}"
     differ = entry["differ"]
     if not differ:
         return f"all {entry['cells']} cells<br>{when(entry)}"
