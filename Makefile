@@ -44,7 +44,7 @@ PARTS := defects stress-short notebooks tests-host check tests-book \
 
 .PHONY: test
 test: machines html ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
-	$(MAKE) -j2 --output-sync=target --no-print-directory $(PARTS)
+	$(MAKE) --keep-going -j2 --output-sync=target --no-print-directory $(PARTS)
 
 .PHONY: $(PARTS)
 notebooks:
