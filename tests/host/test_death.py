@@ -63,6 +63,8 @@ def _running(temporary: Path) -> tuple[subprocess.Popen[bytes], int]:
         env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        # whoever runs the tests in the background may have them ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert launcher.stdout is not None
     assert launcher.stdout.readline() == b"started\n"
