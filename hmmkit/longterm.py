@@ -29,7 +29,7 @@ _FOLL_WRITE = 1
 # <asm/unistd_64.h>, and IORING_REGISTER_BUFFERS of <linux/io_uring.h>: io_uring pins the buffers
 # that it is given in advance with FOLL_LONGTERM, for as long as the ring lives.
 _IO_URING_SETUP, _IO_URING_REGISTER = 425, 427
-_REGISTER_BUFFERS = 0
+_REGISTER_BUFFERS, _UNREGISTER_BUFFERS = 0, 1
 _PARAMETERS_SIZE = 120
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -68,5 +68,9 @@ def _register(pages: Pages) -> None:
         if _libc.syscall(*words, vector, ctypes.c_long(1)):
             number = ctypes.get_errno()
             raise OSError(number, f"io_uring_register: {os.strerror(number)}")
+        # a ring that is closed lets go of them some time later
+        _libc.syscall(
+            *(ctypes.c_long(word) for word in (_IO_URING_REGISTER, ring, _UNREGISTER_BUFFERS, 0, 0))
+        )
     finally:
         os.close(ring)

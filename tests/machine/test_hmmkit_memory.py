@@ -91,11 +91,18 @@ def test_a_page_in_a_pipe_does_not_move(device: Device) -> None:
 
 
 def test_a_child_is_charged_to_its_cgroup() -> None:
+    zeros = bytes(2048 * PAGE_SIZE)  # the parent's
     with (
         memory_cgroup("hmm-book-test") as group,
         Buffer(2048) as buffer,
-        Child(join=lambda: join(group), touch=lambda: buffer.write(bytes(buffer.size))) as child,
+        Child(
+            # a huge page would take neighbours along
+            advise=lambda: buffer.advise(mmap.MADV_NOHUGEPAGE),
+            join=lambda: join(group),
+            touch=lambda: buffer.write(zeros),
+        ) as child,
     ):
+        child.do("advise")
         child.do("join")
         before = charged(group)
         child.do("touch")
