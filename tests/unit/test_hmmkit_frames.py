@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 
 import pytest
@@ -63,8 +64,9 @@ def test_smaps_of_one_mapping() -> None:
 
 
 def test_memory_that_is_touched_is_counted() -> None:
-    data = b"x" * PAGE_SIZE * 512  # made before: the kernel joins neighbours to one mapping
+    data = b"x" * PAGE_SIZE * 512
     with Buffer(1024) as buffer:
+        buffer.advise(mmap.MADV_NOHUGEPAGE)  # else the kernel may join it to a neighbour
         before, at_first = smaps(buffer)["Rss"], rss_anon()
         assert not any(resident(buffer))
         buffer.write(data)
