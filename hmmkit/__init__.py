@@ -13,8 +13,8 @@ Where to begin:
 - who owns which addresses: ``maps``, ``iomem``, ``addressmap``
 - what happened: ``events``, ``rounds``, ``trace``, ``callers``, ``kmsg``, ``dyndbg``; why a page did
   not move: ``tell``, ``outcome``
-- what the kernel and the driver count: ``counters``, ``accounting``, ``faults``,
-  ``fault_counters``, ``ram``; what it costs: ``cost``, ``workload``, ``instructions``, ``record``
+- what the kernel and the driver count: ``counters``, ``accounting``, ``faults``, ``ram``; what it
+  costs: ``cost``, ``workload``, ``instructions``, ``record``
 - the driver as such: ``module``, ``uapi``, ``sourcemap``; the running kernel: ``kernelconfig``
 - to show it: ``table``, ``path``, ``figures``
 """

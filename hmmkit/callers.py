@@ -14,8 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hmmkit.errors import HmmError
-from hmmkit.trace import TRACEFS, complain_of_lost_events, need_tracefs
+from hmmkit.trace import TRACEFS, complain_of_lost_events, need_tracefs, trace_instance
 
 # " python3-77  [000] .....  12.345678: do_wp_page <-__handle_mm_fault"
 _LINE = re.compile(r"-(?P<thread>\d+) .*: (?P<function>[\w.]+) <-(?P<caller>[\w.]+)$", re.MULTILINE)
@@ -75,16 +74,11 @@ def watching(functions: Collection[str]) -> Iterator[CallerTrace]:
     need_tracefs()
     lines = (TRACEFS / "available_filter_functions").read_text().splitlines()
     chosen = [line.split()[0] for line in lines if plain(line.split()[0]) in functions]
-    instance = TRACEFS / "instances" / f"hmmkit-callers-{os.getpid()}"
-    try:
-        instance.mkdir()
-    except OSError as error:
-        raise HmmError(error.errno or 0, f"no trace instance {instance}: {error.strerror}") from None
-    try:
+    with trace_instance(f"hmmkit-callers-{os.getpid()}") as instance:
         (instance / "tracing_on").write_text("0")
         (instance / "set_ftrace_filter").write_text(" ".join(chosen))
         (instance / "current_tracer").write_text("function")
-        yield CallerTrace(instance)
-    finally:
-        (instance / "current_tracer").write_text("nop")
-        instance.rmdir()
+        try:
+            yield CallerTrace(instance)
+        finally:
+            (instance / "current_tracer").write_text("nop")

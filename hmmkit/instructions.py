@@ -9,6 +9,7 @@ number is known: x86-64, put into an executable page, called with ctypes by the 
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import platform
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from hmmkit.buffer import Pages
+from hmmkit.errors import HmmError
 
 # mov rax, rdi;  turn: dec rax;  jnz turn;  ret
 _SPIN = bytes.fromhex("4889f8 48ffc8 75fb c3")
@@ -41,12 +43,12 @@ _ROUTINE = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_uint64, ctypes.c_uint64, cty
 class Instructions:
     """The routines of this module, ready to be called.
 
-    Raises ``NotImplementedError`` on a processor that is not x86-64.
+    Raises ``HmmError`` (ENOTSUP) on a processor that is not x86-64.
     """
 
     def __init__(self) -> None:
         if platform.machine() != "x86_64":
-            raise NotImplementedError(f"these are instructions of x86-64, this is {platform.machine()}")
+            raise HmmError(errno.ENOTSUP, f"these are instructions of x86-64, this is {platform.machine()}")
         routines = (_SPIN, _SPIN_LONG, _TOUCH, _WRITE, _NOTHING, _IOCTL)
         protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
         self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=protection)

@@ -10,7 +10,7 @@ import pytest
 
 from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
 from hmmkit.device import Device
-from hmmkit.fault_counters import counted
+from hmmkit.faults import counted
 from hmmkit.holding import NoPins, pinned, referenced, shared_with_child
 from hmmkit.kinds import file_mapping, hugetlb_memory, lock, protect, shared_memory
 from hmmkit.outcome import attempt

@@ -8,7 +8,7 @@ import pytest
 from hmmkit import pagemap_fields, tell
 from hmmkit.buffer import PAGE_SIZE, PageRun
 from hmmkit.counters import ChunkUse
-from hmmkit.fault_counters import counted, parse_vmstat
+from hmmkit.faults import counted, parse_vmstat
 from hmmkit.iomem import PfnRange
 from hmmkit.pagemap import PRESENT, SWAP, SwapTypes
 from hmmkit.pagemap_fields import fields
