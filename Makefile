@@ -38,13 +38,13 @@ html: .venv/ready ## render _build/html from what is committed, warnings as erro
 	rm -rf _build/html
 	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
-# A machine keeps one core busy: two parts at a time, the long ones first.
+# A machine keeps one core busy: a part for each core at a time, the long ones first.
 PARTS := defects stress-short notebooks tests-host check tests-book \
 	$(foreach series,$(SERIES),suite-$(series) tests-$(series)) tests-stock tests-unit
 
 .PHONY: test
-test: machines html ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
-	$(MAKE) --keep-going -j2 --output-sync=target --no-print-directory $(PARTS)
+test: .venv/ready host ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
+	$(PYTHON) -m tests.parts machines html -- $(PARTS)
 
 .PHONY: $(PARTS)
 notebooks:

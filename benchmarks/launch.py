@@ -3,9 +3,9 @@
 
     python -m benchmarks.launch [--kernel SERIES] [--runs N] [--launches N]
 
-Prints each run's seconds beside those of a cold boot in the same run, the machine's memory and the
-size of its saved state; with --launches, launches that many kernels in a row, the last twenty four
-at a time, and counts answers and what is left behind.
+Prints the seconds of one, two and four launches at a time beside those of a cold boot in the same
+run, the memory of the machines and the size of their saved state; with --launches, launches that
+many kernels, half of them four at a time, and counts answers and what is left behind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 from jupyter_client.manager import KernelManager
@@ -26,23 +28,32 @@ from jupyter_client.manager import KernelManager
 from testmachine import session, state
 from testmachine.machine import BOOT_SECONDS, REPOSITORY, start
 from testmachine.series import DEFAULT
-from tests.host.processes import files_left, machines
+from tests.host.processes import children, files_left, gone_within
 
 FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()"
-AT_ONCE, TOGETHER = 4, 20
+AT_ONCE = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Launched:
+    """One kernel's launch: seconds to its first figure, bytes of its QEMU, and that QEMU's id."""
+
+    seconds: float
+    memory: int
+    qemu: int
 
 
 def memory_of(pid: int) -> int:
-    """The peak resident memory of a process, in bytes (VmHWM)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+    """The memory of a process in bytes; of pages that several share, its share (Pss)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024
-    return 0
+    raise LookupError(f"no Pss in /proc/{pid}/smaps_rollup")
 
 
-def first_figure(kernel: str) -> tuple[float, int]:
-    """Seconds from launch to the figure, and the machine's peak memory in bytes."""
-    before = machines()
+def first_figure(kernel: str, together: Barrier) -> Launched:
+    """Launch ``kernel`` with the others of ``together``; end it when all have their figure."""
+    together.wait()
     begin = time.monotonic()
     manager = KernelManager(kernel_name=kernel)
     manager.start_kernel(cwd=str(REPOSITORY))
@@ -55,11 +66,24 @@ def first_figure(kernel: str) -> tuple[float, int]:
         seconds = time.monotonic() - begin
         if not any("image/png" in m["content"].get("data", {}) for m in outputs):
             raise SystemExit(f"no figure came back: {outputs}")
-        mine = machines() - before
-        return seconds, max((memory_of(pid) for pid in mine), default=0)
+        (qemu,) = children(getattr(manager.provisioner, "pid", 0))
+        together.wait()
+        launched = Launched(seconds, memory_of(qemu), qemu)
+        together.wait()
+        return launched
+    except BaseException:
+        together.abort()
+        raise
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
+
+
+def at_once(kernel: str, count: int) -> list[Launched]:
+    """Launch ``count`` kernels at a time."""
+    together = Barrier(count)
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda _: first_figure(kernel, together), range(count)))
 
 
 def cold_boot(series: str) -> float:
@@ -87,39 +111,33 @@ def main() -> int:
     saved = state.get(setup)
     print(f"Linux {setup.kernel.release}, {setup.accelerator}")
     print(f"cold boot to a warm interpreter: {cold_boot(chosen.kernel):.1f} s")
-    runs = [first_figure(name) for _ in range(chosen.runs)]
-    seconds = [run[0] for run in runs]
-    print(
-        f"launch to first figure: median {statistics.median(seconds):.1f} s, "
-        f"{min(seconds):.1f} to {max(seconds):.1f} s in {len(runs)} runs"
-    )
-    print(f"memory of a machine: {max(run[1] for run in runs) / (1 << 20):.0f} MiB at its peak")
     print(f"saved state: {saved.stat().st_size / 1e6:.0f} MB")
+    for count in AT_ONCE:
+        runs = [launched for _ in range(chosen.runs) for launched in at_once(name, count)]
+        seconds = [run.seconds for run in runs]
+        print(
+            f"{count} at a time, launch to first figure: median {statistics.median(seconds):.1f} s, "
+            f"{min(seconds):.1f} to {max(seconds):.1f} s in {len(runs)} launches; "
+            f"memory of one: {max(run.memory for run in runs) / (1 << 20):.0f} MiB"
+        )
     if chosen.launches:
         return launches(name, chosen.launches)
     return 0
 
 
 def launches(kernel: str, count: int) -> int:
-    """Launch ``count`` kernels; the last twenty four at a time."""
-    before = machines()
+    """Launch ``count`` kernels, half of them ``max(AT_ONCE)`` at a time; 1 if one left something."""
     with tempfile.TemporaryDirectory() as name:
         os.environ["TMPDIR"] = name  # of the launchers
-        return _launches(kernel, count, before, Path(name))
-
-
-def _launches(kernel: str, count: int, before: set[int], temporary: Path) -> int:
-    alone = [first_figure(kernel)[0] for _ in range(max(0, count - TOGETHER))]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        crowded = list(pool.map(lambda _: first_figure(kernel)[0], range(min(count, TOGETHER))))
-    time.sleep(1)
-    processes, left = machines() - before, files_left(temporary)
-    print(f"{len(alone) + len(crowded)} answers to {count} launches")
-    if alone:
-        print(f"  one at a time: {min(alone):.1f} to {max(alone):.1f} s")
-    print(f"  {AT_ONCE} at a time: {min(crowded):.1f} to {max(crowded):.1f} s")
-    print(f"left behind: {len(processes)} processes, {len(left)} files {sorted(map(str, left))}")
-    return 1 if processes or left else 0
+        most = max(AT_ONCE)
+        crowded = count // 2 // most
+        ended = [run for _ in range(crowded) for run in at_once(kernel, most)]
+        ended += [run for _ in range(count - len(ended)) for run in at_once(kernel, 1)]
+        left = files_left(Path(name))
+        alive = [run.qemu for run in ended if not gone_within(run.qemu, 1)]
+    print(f"{len(ended)} answers to {count} launches, {most * crowded} of them {most} at a time")
+    print(f"left behind: {len(alive)} processes, {len(left)} files {sorted(map(str, left))}")
+    return 1 if alive or left else 0
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import time
 from collections.abc import Callable
@@ -39,21 +40,19 @@ def gone_within(pid: int, seconds: float) -> bool:
     return True
 
 
-def machines() -> set[int]:
-    """The process ids of all our QEMUs."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if b"hmm-testmachine\0" in command and alive(int(entry.name)):
-                found.add(int(entry.name))
-    return found
-
-
 def files_left(temporary: Path) -> set[Path]:
-    """What a launcher that ran with TMPDIR=``temporary`` left there, and half-built artefacts."""
+    """What a launcher that ran with TMPDIR=``temporary`` left there, and artefacts left half-built."""
     artefacts = [path for name in ("states", "modules") for path in (cache_dir() / name).iterdir()]
-    return {*temporary.iterdir(), *(path for path in artefacts if path.is_dir() and not is_built(path))}
+    return {*temporary.iterdir(), *(path for path in artefacts if path.is_dir() and _abandoned(path))}
+
+
+def _abandoned(artefact: Path) -> bool:
+    """Whether it is half-built and nobody, such as a test run beside this one, is building it."""
+    if is_built(artefact):
+        return False
+    with artefact.with_name(f"{artefact.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return artefact.exists() and not is_built(artefact)

@@ -15,8 +15,9 @@ import pytest
 from jupyter_client.manager import KernelManager
 from jupyter_client.session import Session
 
+from testmachine.cache import cache_dir
 from testmachine.machine import REPOSITORY
-from tests.host.processes import Launch, files_left, gone_within, machines
+from tests.host.processes import Launch, children, files_left, gone_within
 
 Answer = tuple[str, list[dict[str, Any]]]
 
@@ -48,15 +49,23 @@ def running(name: str = "hmm") -> Iterator[tuple[KernelManager, Any]]:
         manager.shutdown_kernel()
 
 
+def machine_of(manager: KernelManager) -> tuple[int, int]:
+    """The process ids of a kernel's launcher and of its QEMU."""
+    launcher = getattr(manager.provisioner, "pid", None)
+    assert isinstance(launcher, int)
+    (qemu,) = children(launcher)
+    return launcher, qemu
+
+
 def test_a_cell_draws_a_figure() -> None:
-    before = machines()
-    with running() as (_, client):
+    with running() as (manager, client):
+        _, qemu = machine_of(manager)
         status, outputs = execute(client, "import matplotlib.pyplot as p; p.plot([1, 3, 2]); p.show()")
         assert status == "ok"
         assert any("image/png" in content.get("data", {}) for content in outputs)
         status, outputs = execute(client, "import os; print(os.uname().nodename, os.getcwd())")
         assert text_of(outputs) == f"testmachine {REPOSITORY}/notebooks\n"
-    assert machines() <= before
+    assert gone_within(qemu, 3)
 
 
 def test_interrupt_restart_shutdown() -> None:
@@ -86,18 +95,14 @@ def test_two_at_a_time_do_not_know_each_other() -> None:
 
 
 def test_a_killed_launcher_leaves_nothing(tmp_path: Path) -> None:
-    before = machines()
     manager = KernelManager(kernel_name="hmm")
     manager.start_kernel(cwd=str(REPOSITORY), env={**os.environ, "TMPDIR": str(tmp_path)})
     client = manager.client()
     client.start_channels()
     client.wait_for_ready(timeout=90)
-    new = machines() - before
-    assert len(new) == 1
-    launcher = getattr(manager.provisioner, "pid", None)
-    assert isinstance(launcher, int)
+    launcher, qemu = machine_of(manager)
     os.kill(launcher, signal.SIGKILL)
-    assert all(gone_within(pid, 3) for pid in new)
+    assert gone_within(qemu, 3)
     client.stop_channels()
     manager.shutdown_kernel(now=True)
     assert files_left(tmp_path) == set()
@@ -117,15 +122,14 @@ def test_wrong_key_is_not_answered() -> None:
 
 
 def test_a_panic_ends_the_kernel_with_a_log() -> None:
-    from testmachine.cache import cache_dir
-
     with running() as (manager, client):
+        launcher, _ = machine_of(manager)
         client.execute("open('/proc/sysrq-trigger', 'w').write('c')")
         limit = time.monotonic() + 10
         while manager.is_alive() and time.monotonic() < limit:
             time.sleep(0.05)
         assert not manager.is_alive(), "the launcher is to end with its guest"
-        log = max((cache_dir() / "logs" / "notebooks").glob("*.log"), key=lambda path: path.stat().st_mtime)
+        (log,) = (cache_dir() / "logs" / "notebooks").glob(f"*-{launcher}.log")
         assert "the guest's kernel panicked" in log.read_text()
 
 
