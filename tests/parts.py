@@ -16,37 +16,29 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from tempfile import TemporaryFile
 
 from testmachine.machine import REPOSITORY
 
 
 @dataclass(frozen=True)
 class Ran:
-    """One part that has ended; times in seconds, ``cpu`` that of all its processes."""
+    """One part that has ended, and how many seconds it took."""
 
     name: str
     status: int
-    wall: float
-    cpu: float
-    output: bytes = b""
+    seconds: float
+    output: bytes
 
 
 def run(name: str, live: bool) -> Ran:
     """Run one target to its end; its output goes on as it comes if ``live``, else it is kept."""
     begin = time.monotonic()
-    with TemporaryFile() as file:
-        process = subprocess.Popen(
-            ["make", "--no-print-directory", name],
-            cwd=REPOSITORY, stdin=subprocess.DEVNULL,
-            stdout=None if live else file, stderr=None if live else subprocess.STDOUT,
-        )  # fmt: skip
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        file.seek(0)
-        return Ran(
-            name, process.returncode, time.monotonic() - begin, usage.ru_utime + usage.ru_stime, file.read()
-        )
+    done = subprocess.run(
+        ["make", "--no-print-directory", name],
+        cwd=REPOSITORY, stdin=subprocess.DEVNULL,
+        stdout=None if live else subprocess.PIPE, stderr=None if live else subprocess.STDOUT,
+    )  # fmt: skip
+    return Ran(name, done.returncode, time.monotonic() - begin, done.stdout or b"")
 
 
 def run_all(first: Sequence[str], parts: Sequence[str], at_once: int) -> Iterator[Ran]:
@@ -62,14 +54,12 @@ def run_all(first: Sequence[str], parts: Sequence[str], at_once: int) -> Iterato
             yield done.result()
 
 
-def table(all_ran: Sequence[Ran], wall: float) -> str:
-    """What each part took, the longest first."""
-    lines = [f"{'minutes':>8} {'of CPU':>8}  part"]
-    for ran in sorted(all_ran, key=lambda ran: -ran.cpu):
-        lines.append(
-            f"{ran.wall / 60:8.1f} {ran.cpu / 60:8.1f}  {ran.name}" + ("  FAILED" if ran.status else "")
-        )
-    lines.append(f"{wall / 60:8.1f} {sum(ran.cpu for ran in all_ran) / 60:8.1f}  all")
+def table(all_ran: Sequence[Ran], seconds: float) -> str:
+    """What each part took, the longest first, and ``seconds``, which all of them took together."""
+    lines = ["minutes  part"]
+    for ran in sorted(all_ran, key=lambda ran: -ran.seconds):
+        lines.append(f"{ran.seconds / 60:7.1f}  {ran.name}" + ("  FAILED" if ran.status else ""))
+    lines.append(f"{seconds / 60:7.1f}  all, {os.cpu_count()} at a time")
     return "\n".join(lines)
 
 

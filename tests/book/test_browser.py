@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +32,15 @@ by_page = pytest.mark.parametrize("path", PAGES)
 
 class Quiet(SimpleHTTPRequestHandler):
     """A file server that prints nothing."""
+
+    def do_GET(self) -> None:
+        """Answer a request; also that for an icon, which no page named and the browser may send."""
+        if self.path == "/favicon.ico":
+            self.send_response(204)
+            self.end_headers()
+        else:
+            with suppress(BrokenPipeError):  # the browser is on another page already
+                super().do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
@@ -72,7 +82,7 @@ class Visit:
         self.complaints: list[str] = []
         page.on("console", lambda said: self._heard(said.type, said.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: self.complaints.append(f"not loaded: {request.url}"))
+        page.on("requestfailed", lambda request: self._failed(request.url, request.failure))
         page.on("request", lambda request: self._asked(request.url))
         page.on("response", lambda answer: self._answered(answer.status, answer.url))
 
@@ -83,6 +93,11 @@ class Visit:
     def _asked(self, url: str) -> None:
         if not url.startswith((self.site, "data:")):
             self.complaints.append(f"asks another host: {url}")
+
+    def _failed(self, url: str, why: str | None) -> None:
+        # A click leaves a page, and what that page was still loading, such as the search's excerpts.
+        if why != "net::ERR_ABORTED":
+            self.complaints.append(f"not loaded: {url} ({why})")
 
     def _answered(self, status: int, url: str) -> None:
         if status >= 400:
