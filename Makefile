@@ -56,11 +56,14 @@ tests-unit tests-host tests-book: tests-%:
 defects:
 	$(PYTHON) -m pytest tests/defects
 
+# No notebook is run in there: to import what runs notebooks takes an emulated machine 5 s.
+IN_MACHINE := python -m pytest -p no:cacheprovider -p no:nbval -o addopts=-ra tests/machine
+
 $(SERIES:%=tests-%): tests-%:
-	$(MACHINE) run --kernel $* -- python -m pytest -p no:cacheprovider tests/machine
+	$(MACHINE) run --kernel $* -- $(IN_MACHINE)
 
 tests-stock:
-	$(MACHINE) run --kernel 7.3 --variant stock -- python -m pytest -p no:cacheprovider tests/machine
+	$(MACHINE) run --kernel 7.3 --variant stock -- $(IN_MACHINE)
 
 $(SERIES:%=suite-%): suite-%:
 	$(PYTHON) -m tests.kernel_suite --kernel $*

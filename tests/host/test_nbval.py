@@ -28,11 +28,11 @@ def test_a_tampered_output_fails(notebook: Path, tmp_path: Path) -> None:
         for output in cell["outputs"]
         if output["output_type"] == "stream"
     ]
-    last = streams[-1]
-    text = "".join(last["text"])
-    last["text"] = text.rstrip("\n") + " (and more)\n"
+    first = streams[0]
+    text = "".join(first["text"])
+    first["text"] = text.rstrip("\n") + " (and more)\n"
     copy = tmp_path / notebook.name
     copy.write_text(json.dumps(content))
-    done = nbval(copy)
+    done = nbval(copy, "--exitfirst")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed" in done.stdout.splitlines()[-1], done.stdout

@@ -23,7 +23,7 @@ LASTING = [state for state in State if state.lasting]
 WRITERS = [writer for each in TRANSITIONS for _, writer in each.steps]
 NAMES = {writer.function for writer in WRITERS} | {writer.below for writer in WRITERS}
 PRESENT = (State.ZERO, State.PRESENT_READ, State.PRESENT_WRITE)
-ATTEMPTS = 200
+ATTEMPTS = 50
 
 # Where the second thread can run meanwhile: ctypes reads under Python's own lock. An eviction has
 # one page at a time between setup and finalize, too short a moment to be sure of. Exclusive access
