@@ -39,8 +39,9 @@ html: .venv/ready ## render _build/html from what is committed, warnings as erro
 	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
 # A machine keeps one core busy: a part for each core at a time, the long ones first.
-PARTS := defects stress-short notebooks tests-host check tests-book \
-	$(foreach series,$(SERIES),suite-$(series) tests-$(series)) tests-stock tests-unit
+# The notebooks are last: they divide what is left over among the cores.
+PARTS := tests-host defects stress-short check tests-book \
+	$(foreach series,$(SERIES),suite-$(series) tests-$(series)) tests-stock tests-unit notebooks
 
 .PHONY: test
 test: .venv/ready host ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
@@ -48,7 +49,7 @@ test: .venv/ready host ## unit tests, tests in the machine, the kernel's own sui
 
 .PHONY: $(PARTS)
 notebooks:
-	$(PYTHON) -m pytest --nbval notebooks
+	$(PYTHON) -m pytest --nbval --numprocesses auto --dist loadfile notebooks
 
 tests-unit tests-host tests-book: tests-%:
 	$(PYTHON) -m pytest tests/$*

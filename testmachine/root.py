@@ -30,10 +30,10 @@ ROOT_GIB = 1.5
 # Parts of the standard library no notebook imports, by far its largest.
 STDLIB_WITHOUT = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "site-packages", "dist-packages")
 
-# Of no use in the machine. The first drive the host's browser, to look at the built book. The last
-# two check the grammar of identifiers for jsonschema, which does without: to import them, as nbval
-# does, takes 25 s in emulation.
-HOST_ONLY = ("playwright", "pyee", "greenlet", "rfc3987-syntax", "lark")
+# Of no use in the machine. The first drive the host's browser, to look at the built book; xdist runs
+# notebooks in several machines. The last two check the grammar of identifiers for jsonschema, which
+# does without: to import them, as nbval does, takes 25 s in emulation.
+HOST_ONLY = ("playwright", "pyee", "greenlet", "pytest-xdist", "execnet", "rfc3987-syntax", "lark")
 
 # What the guest's kernel mounts or the agent writes: there must be a directory.
 MOUNT_POINTS = ("proc", "sys", "dev", "tmp", "run", "root", "mnt", "var/tmp")
