@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From the launch of a kernelspec to the result of a first cell that draws a matplotlib figure.
+"""What the machine costs a reader: from the launch of a kernelspec to a first figure, and its memory.
 
     python -m benchmarks.launch [--kernel SERIES] [--runs N] [--launches N]
 
-Prints the seconds of one, two and four launches at a time beside those of a cold boot in the same
-run, the memory of the machines and the size of their saved state; with --launches, launches that
-many kernels, half of them four at a time, and counts answers and what is left behind.
+``make bench-launch`` calls this. Measures one, two and four launches at a time, a cold boot in the
+same run, the saved state, and what one more notebook adds to ``pytest --nbval``; prints a table and
+writes it to ``launch.md``, for the chapter. With --launches it then launches that many kernels, half
+of them four at a time, and counts answers and what is left behind.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import statistics
 import sys
@@ -19,19 +21,23 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 from jupyter_client.manager import KernelManager
 
-from testmachine import session, state
+from testmachine import qemu, session, state
 from testmachine.machine import BOOT_SECONDS, REPOSITORY, start
 from testmachine.series import DEFAULT
 from tests.host.processes import children, files_left, gone_within
+from tests.nbval_run import nbval
 
 FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2])\nplt.show()"
 AT_ONCE = (1, 2, 4)
+MORE = 4  # notebooks
+TABLE = Path(__file__).with_name("launch.md")
 
 
 @dataclass(frozen=True)
@@ -109,20 +115,52 @@ def main() -> int:
     name = f"hmm-{chosen.kernel}"
     setup = session.prepare(chosen.kernel)
     saved = state.get(setup)
-    print(f"Linux {setup.kernel.release}, {setup.accelerator}")
-    print(f"cold boot to a warm interpreter: {cold_boot(chosen.kernel):.1f} s")
-    print(f"saved state: {saved.stat().st_size / 1e6:.0f} MB")
+    lines = [
+        f"Linux {setup.kernel.release}, {qemu.version()}, {setup.accelerator}, {os.cpu_count()} cores, "
+        f"{datetime.now(UTC):%Y-%m-%d}",
+        "",
+        "| what | seconds | memory of each machine |",
+        "|---|---|---|",
+        f"| a cold boot, everything imported | {cold_boot(chosen.kernel):.1f} | |",
+    ]
     for count in AT_ONCE:
         runs = [launched for _ in range(chosen.runs) for launched in at_once(name, count)]
         seconds = [run.seconds for run in runs]
-        print(
-            f"{count} at a time, launch to first figure: median {statistics.median(seconds):.1f} s, "
-            f"{min(seconds):.1f} to {max(seconds):.1f} s in {len(runs)} launches; "
-            f"memory of one: {max(run.memory for run in runs) / (1 << 20):.0f} MiB"
+        lines.append(
+            f"| launch to first figure, {count} at a time | {statistics.median(seconds):.1f} "
+            f"({min(seconds):.1f} to {max(seconds):.1f}) | "
+            f"{max(run.memory for run in runs) / (1 << 20):.0f} MiB |"
         )
+    lines += [
+        f"| one more notebook of one cell in `pytest --nbval` | {one_more_notebook(name):.1f} | |",
+        "",
+        f"The saved state has {saved.stat().st_size / 1e6:.0f} MB. Seconds are the median of "
+        f"{chosen.runs} runs, with the fastest and the slowest launch.",
+    ]
+    print("\n".join(lines))
+    TABLE.write_text("\n".join(lines) + "\n")
     if chosen.launches:
         return launches(name, chosen.launches)
     return 0
+
+
+def one_more_notebook(kernel: str) -> float:
+    """Seconds that a notebook with one short cell adds to a run of several."""
+    cell = {"cell_type": "code", "execution_count": 1, "id": "cell", "metadata": {}, "outputs": [],
+            "source": "one = 1"}  # fmt: skip
+    spec = {"name": kernel, "display_name": kernel, "language": "python"}
+    text = json.dumps({"cells": [cell], "metadata": {"kernelspec": spec}, "nbformat": 4, "nbformat_minor": 5})
+    taken = []
+    for count in (1, 1 + MORE):
+        with tempfile.TemporaryDirectory() as name:
+            for number in range(count):
+                (Path(name) / f"{number}.ipynb").write_text(text)
+            begin = time.monotonic()
+            done = nbval(Path(name))
+            taken.append(time.monotonic() - begin)
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+    return (taken[1] - taken[0]) / MORE
 
 
 def launches(kernel: str, count: int) -> int:
