@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 from dataclasses import dataclass
+from fcntl import ioctl
 from types import TracebackType
 
 from hmmkit.buffer import PAGE_SIZE, Pages
@@ -26,19 +26,52 @@ from hmmkit.errors import (
     request_error,
 )
 from hmmkit.maps import own_mappings
-from hmmkit.uapi import DEVICE_NODE, PROT_KIND, Command, Flag, Prot, Request
+from hmmkit.snapshot import Snapshot
+from hmmkit.uapi import DEVICE_NODE, Command, Flag, Request
+
+# Python 3.11 takes a thousand instructions to look up a member of an enumeration.
+_READ = Request.READ
 
 
-@dataclass(frozen=True)
-class Access:
-    """A READ or WRITE: ``data`` that crossed, in ``pages`` pages, with ``faults`` fault rounds.
+class _Exchange:
+    """A command about ``npages`` pages, and ``size`` bytes of our own that its ``ptr`` leads to.
 
-    ``faults`` counts how often the device had to ask the kernel for pages, not pages.
+    ``spare`` is where it goes when its answer is not needed any more, to be used again.
     """
 
-    data: bytes
-    pages: int
-    faults: int
+    __slots__ = ("command", "memory", "spare")
+
+    def __init__(self, npages: int, size: int, spare: list[_Exchange] | None = None) -> None:
+        self.memory = (ctypes.c_char * size)()
+        self.command = Command(ptr=ctypes.addressof(self.memory), npages=npages)
+        self.spare = spare
+
+
+class Access:
+    """A READ or WRITE that did not fail: what crossed, and what it took."""
+
+    __slots__ = ("_exchange",)
+    _exchange: _Exchange  # set by who makes one: a call of __init__ would take as long as the rest
+
+    @property
+    def data(self) -> bytes:
+        """What crossed, ``pages`` whole pages of it. It is copied each time that one asks."""
+        return self._exchange.memory.raw
+
+    @property
+    def pages(self) -> int:
+        """How many pages crossed."""
+        return int(self._exchange.command.cpages)
+
+    @property
+    def faults(self) -> int:
+        """How often the device had to ask the kernel for pages. Not a number of pages."""
+        return int(self._exchange.command.faults)
+
+    def __del__(self) -> None:
+        exchange = self._exchange
+        if exchange.spare is not None:
+            exchange.spare.append(exchange)
 
 
 @dataclass(frozen=True)
@@ -55,37 +88,6 @@ class Migration:
     data: bytes = b""
 
 
-@dataclass(frozen=True)
-class MirrorPage:
-    """One page as a device may see it, decoded from one SNAPSHOT byte."""
-
-    code: int
-
-    def __str__(self) -> str:
-        if self.code == Prot.ERROR:
-            return "error"
-        if self.code & Prot.WRITE:
-            access = "read and write"
-        elif self.code & Prot.READ:
-            access = "read"
-        else:
-            access = "none"
-        place = {
-            int(Prot.ZERO): "the zero page",
-            int(Prot.DEV_PRIVATE_LOCAL): "on this device",
-            int(Prot.DEV_PRIVATE_REMOTE): "on another device",
-            int(Prot.DEV_COHERENT_LOCAL): "on this device, and in the CPU's reach",
-            int(Prot.DEV_COHERENT_REMOTE): "on another device, and in the CPU's reach",
-        }.get(self.code & PROT_KIND)
-        return f"{access}, {place}" if place else access
-
-    @property
-    def on_this_device(self) -> bool:
-        """Whether the page lies in the memory of the device that was asked."""
-        local = (Prot.DEV_PRIVATE_LOCAL, Prot.DEV_COHERENT_LOCAL)
-        return self.code != Prot.ERROR and self.code & PROT_KIND in local
-
-
 class Device:
     """``/dev/hmm_dmirror<index>``, open for the length of a ``with`` block.
 
@@ -98,6 +100,7 @@ class Device:
 
     def __init__(self, index: int = 0) -> None:
         self._fd = _open(DEVICE_NODE.format(index=index))
+        self._spare: list[_Exchange] = []  # for one page
 
     def __enter__(self) -> Device:
         return self
@@ -122,9 +125,22 @@ class Device:
 
     def read(self, pages: Pages) -> Access:
         """The device reads the pages; they stay where they are."""
-        landing = ctypes.create_string_buffer(pages.npages * PAGE_SIZE)
-        done = self._request("device read", Request.READ, pages, landing)
-        return Access(landing.raw, done.cpages, done.faults)
+        # It takes longer to make an exchange for one page than to ask. So that of an answer which
+        # nobody holds any more is used again; for more pages it is too much memory to keep.
+        if pages.npages != 1:
+            exchange = _Exchange(pages.npages, pages.npages * PAGE_SIZE)
+        elif self._spare:
+            exchange = self._spare.pop()
+        else:
+            exchange = _Exchange(1, PAGE_SIZE, self._spare)
+        exchange.command.addr = pages.address
+        try:
+            ioctl(self._fd, _READ, exchange.command)
+        except OSError as error:
+            raise _refusal("device read", error, pages) from None
+        done = Access()
+        done._exchange = exchange
+        return done
 
     def read_unlocked(self, pages: Pages) -> Access:
         """Read, and let go of the lock on the mapping where a page has to be waited for.
@@ -134,30 +150,24 @@ class Device:
         Raises ``NoSuchRequest`` where the kernel has no ``hmm_range_fault_unlocked_timeout()``
         (before 7.3) or the driver does not know the request.
         """
-        landing = ctypes.create_string_buffer(pages.npages * PAGE_SIZE)
         try:
-            done = self._request("unlocked device read", Request.READ_UNLOCKED, pages, landing)
+            return self._access("unlocked device read", Request.READ_UNLOCKED, pages)
         except InvalidRequest as error:
             raise _if_unknown(error, "READ_UNLOCKED") from None
-        return Access(landing.raw, done.cpages, done.faults)
 
     def write(self, pages: Pages, data: bytes) -> Access:
         """The device writes ``data``, filled up with zeros to whole pages, into the pages."""
-        source = ctypes.create_string_buffer(data, pages.npages * PAGE_SIZE)
-        done = self._request("device write", Request.WRITE, pages, source)
-        return Access(source.raw, done.cpages, done.faults)
+        return self._access("device write", Request.WRITE, pages, data)
 
     def migrate_to_device(self, pages: Pages) -> Migration:
         """Move the pages into the device's memory, and read them back through the device."""
-        landing = ctypes.create_string_buffer(pages.npages * PAGE_SIZE)
-        done = self._request("migrate to device", Request.MIGRATE_TO_DEV, pages, landing)
-        return Migration(done.cpages, pages.npages, landing.raw)
+        done = self._access("migrate to device", Request.MIGRATE_TO_DEV, pages)
+        return Migration(done.pages, pages.npages, done.data)
 
     def migrate_to_system(self, pages: Pages) -> Migration:
         """Move those of the pages that are on the device back, without any CPU fault."""
-        nothing = ctypes.create_string_buffer(0)
-        done = self._request("migrate to system", Request.MIGRATE_TO_SYS, pages, nothing)
-        return Migration(done.cpages, pages.npages)
+        done = self._request("migrate to system", Request.MIGRATE_TO_SYS, pages)
+        return Migration(done.command.cpages, pages.npages)
 
     def exclusive(self, pages: Pages) -> Access:
         """Keep the CPU away from the pages, which stay in RAM, until it touches them.
@@ -167,15 +177,12 @@ class Device:
         Raises ``DeviceBusy`` if a page could not be had, ``NotAnonymous`` where the kernel does
         this for anonymous memory only.
         """
-        landing = ctypes.create_string_buffer(pages.npages * PAGE_SIZE)
-        done = self._request("exclusive access", Request.EXCLUSIVE, pages, landing)
-        return Access(landing.raw, done.cpages, done.faults)
+        return self._access("exclusive access", Request.EXCLUSIVE, pages)
 
     def any_exclusive(self, pages: Pages) -> bool:
         """Whether some page of the range is still kept from the CPU, by this open file."""
-        nothing = ctypes.create_string_buffer(0)
         try:
-            self._request("check of exclusive access", Request.CHECK_EXCLUSIVE, pages, nothing)
+            self._request("check of exclusive access", Request.CHECK_EXCLUSIVE, pages)
         except ReadOnlyMemory:  # its EPERM is the answer here
             return True
         return False
@@ -188,34 +195,45 @@ class Device:
         """
         command = Command(npages=Flag.FAIL_ALLOC)
         try:
-            fcntl.ioctl(self._fd, Request.FLAGS, command)
+            ioctl(self._fd, Request.FLAGS, command)
         except OSError as error:
             raise NoSuchRequest(error.errno or 0, "this driver has no request FLAGS") from None
 
-    def snapshot(self, pages: Pages) -> list[MirrorPage]:
+    def snapshot(self, pages: Pages) -> Snapshot:
         """How the device may see each page, without faulting anything in."""
-        codes = ctypes.create_string_buffer(pages.npages)
-        self._request("snapshot", Request.SNAPSHOT, pages, codes)
-        return [MirrorPage(code) for code in codes.raw]
+        return Snapshot(self._request("snapshot", Request.SNAPSHOT, pages, 1).memory.raw)
 
     def release(self) -> None:
         """Bring back every page that is on this device, and free the device's chunks."""
         command = Command(npages=1)  # not used, and still checked
         try:
-            fcntl.ioctl(self._fd, Request.RELEASE, command)
+            ioctl(self._fd, Request.RELEASE, command)
         except OSError as error:
             number = error.errno or 0
             raise HmmError(number, f"release: {os.strerror(number)}") from error
 
+    def _access(self, what: str, request: Request, pages: Pages, data: bytes = b"") -> Access:
+        """Ask for what fills our memory with whole pages, or takes ``data`` and zeros from there."""
+        done = Access()
+        done._exchange = self._request(what, request, pages, PAGE_SIZE, data)
+        return done
+
     def _request(
-        self, what: str, request: Request, pages: Pages, memory: ctypes.Array[ctypes.c_char]
-    ) -> Command:
-        command = Command(addr=pages.address, ptr=ctypes.addressof(memory), npages=pages.npages)
+        self, what: str, request: Request, pages: Pages, a_page: int = 0, data: bytes = b""
+    ) -> _Exchange:
+        """Ask with memory of our own, ``a_page`` bytes for each page, which begins with ``data``."""
+        exchange = _Exchange(pages.npages, pages.npages * a_page)
+        exchange.memory.raw = data
+        exchange.command.addr = pages.address
         try:
-            fcntl.ioctl(self._fd, request, command)
+            ioctl(self._fd, request, exchange.command)
         except OSError as error:
-            raise request_error(what, error.errno or 0, pages.address, pages.npages, own_mappings()) from None
-        return command
+            raise _refusal(what, error, pages) from None
+        return exchange
+
+
+def _refusal(what: str, error: OSError, pages: Pages) -> HmmError:
+    return request_error(what, error.errno or 0, pages.address, pages.npages, own_mappings())
 
 
 def _if_unknown(error: InvalidRequest, name: str) -> HmmError:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import errno
 import os
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, overload
 
 from hmmkit.buffer import PAGE_SIZE, Buffer, Pages, Protection
 from hmmkit.device import Device
@@ -53,7 +55,52 @@ class PageEntry:
         return cls(False, None, 0)
 
 
-def page_words(pages: Pages, process: int | str = "self") -> list[int]:
+class PageEntries(Sequence[PageEntry]):
+    """The entries of some pages in order; ``words`` has the 64-bit word of each.
+
+    An entry is decoded when one asks for it. How many there are of a kind is counted over the words
+    as a whole: a range may have millions.
+    """
+
+    def __init__(self, words: array[int]) -> None:
+        self.words = words
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @overload
+    def __getitem__(self, at: int) -> PageEntry: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> PageEntries: ...
+
+    def __getitem__(self, at: int | slice) -> PageEntry | PageEntries:
+        return PageEntries(self.words[at]) if isinstance(at, slice) else PageEntry.decode(self.words[at])
+
+    def __iter__(self) -> Iterator[PageEntry]:
+        return map(PageEntry.decode, self.words)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == list(other) if isinstance(other, PageEntries) else NotImplemented
+
+    @property
+    def present(self) -> int:
+        """How many pages are present."""
+        return self._with(PRESENT)
+
+    @property
+    def swapped(self) -> int:
+        """How many pages have a swap entry: on a device, in a swap file, or any other."""
+        return self._with(SWAP)
+
+    def _with(self, bit: int) -> int:
+        """How many words have ``bit``, one of the uppermost eight."""
+        top = self.words.tobytes()[WORD_SIZE - 1 :: WORD_SIZE]  # little end first: one byte of each word
+        without = bytes(byte for byte in range(256) if not byte << 56 & bit)
+        return len(top.translate(None, without))
+
+
+def page_words(pages: Pages, process: int | str = "self") -> array[int]:
     """The 64-bit words of all pages of a range, read without touching any of them.
 
     ``process`` is whose page table to look at, by number.
@@ -61,15 +108,14 @@ def page_words(pages: Pages, process: int | str = "self") -> list[int]:
     fd = os.open(f"/proc/{process}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
     try:
         offset = pages.address // PAGE_SIZE * WORD_SIZE
-        words = os.pread(fd, pages.npages * WORD_SIZE, offset)
+        return array("Q", os.pread(fd, pages.npages * WORD_SIZE, offset))
     finally:
         os.close(fd)
-    return [int.from_bytes(words[at : at + WORD_SIZE], "little") for at in range(0, len(words), WORD_SIZE)]
 
 
-def page_entries(pages: Pages, process: int | str = "self") -> list[PageEntry]:
+def page_entries(pages: Pages, process: int | str = "self") -> PageEntries:
     """The entries of all pages of a range, as :func:`page_words` reads them."""
-    return [PageEntry.decode(word) for word in page_words(pages, process)]
+    return PageEntries(page_words(pages, process))
 
 
 @dataclass(frozen=True)

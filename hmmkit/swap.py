@@ -74,7 +74,7 @@ def page_out(pages: Pages) -> None:
     """
     for _ in range(_ATTEMPTS):
         _call("madvise", pages.address, pages.npages * PAGE_SIZE, _MADV_PAGEOUT)
-        if not any(entry.present for entry in page_entries(pages)):
+        if not page_entries(pages).present:
             return
     raise NoSwap(errno.EBUSY, "some page is still in RAM: no swap space, or somebody holds the page")
 

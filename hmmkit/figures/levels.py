@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from itertools import groupby
 from math import nan
 
-from hmmkit.device import MirrorPage
 from hmmkit.figures.drawing import (
     BOX_HEIGHT,
     FONT_SIZE,
@@ -26,6 +26,7 @@ from hmmkit.figures.drawing import (
     box_width,
 )
 from hmmkit.huge import HUGE_PAGES
+from hmmkit.snapshot import MirrorPage, Snapshot
 from hmmkit.uapi import PROT_KIND, Prot
 
 ON_DEVICE, IN_RAM, EMPTY, UNMAPPED = "on the device", "in RAM", "empty", "not mapped"
@@ -46,12 +47,12 @@ def state(page: MirrorPage) -> str:
     return IN_RAM if page.code & (Prot.READ | Prot.WRITE) or page.code & PROT_KIND else EMPTY
 
 
-def is_one_entry(pages: Sequence[MirrorPage]) -> bool:
+def is_one_entry(pages: Snapshot) -> bool:
     """Whether all pages are mapped by one PMD entry."""
-    return all(page.code != Prot.ERROR and page.code & Prot.PMD for page in pages)
+    return all(page.code != Prot.ERROR and page.code & Prot.PMD for page in pages.counts())
 
 
-def page_levels(title: str, views: Mapping[str, Sequence[MirrorPage]]) -> Svg:
+def page_levels(title: str, views: Mapping[str, Snapshot]) -> Svg:
     """Draw views below each other: the PMD entry on the left, what it leads to on the right.
 
     Each view is a caption and the snapshot of the 512 pages under one PMD entry, in order. A huge
@@ -90,7 +91,7 @@ def page_levels(title: str, views: Mapping[str, Sequence[MirrorPage]]) -> Svg:
     return drawing.finish(title, f"{title}. {' '.join(sentences)}")
 
 
-def _draw_pages(drawing: Drawing, left: float, top: float, pages: Sequence[MirrorPage]) -> None:
+def _draw_pages(drawing: Drawing, left: float, top: float, pages: Snapshot) -> None:
     states = [state(page) for page in pages]
     width, height = _ACROSS * _CELL, HUGE_PAGES / _ACROSS * _CELL
     if is_one_entry(pages):
@@ -116,12 +117,14 @@ def _draw_pages(drawing: Drawing, left: float, top: float, pages: Sequence[Mirro
     )
 
 
-def _counts(pages: Sequence[MirrorPage]) -> list[tuple[str, str]]:
+def _counts(pages: Snapshot) -> list[tuple[str, str]]:
     """Each state that occurs, and it in words with its number, in the order of the colours."""
-    states = [state(page) for page in pages]
-    return [(kind, f"{states.count(kind)} {kind}") for kind in FILLS if kind in states]
+    found: Counter[str] = Counter()
+    for page, count in pages.counts().items():
+        found[state(page)] += count
+    return [(kind, f"{found[kind]} {kind}") for kind in FILLS if kind in found]
 
 
-def _in_words(caption: str, pages: Sequence[MirrorPage]) -> str:
+def _in_words(caption: str, pages: Snapshot) -> str:
     what = "one PMD entry" if is_one_entry(pages) else "a page table"
     return f"{caption}: {what}, {', '.join(text for _, text in _counts(pages))}."

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from hmmkit.device import MirrorPage
 from hmmkit.figures.drawing import (
     CHARACTER_WIDTH,
     GREY,
@@ -21,6 +20,7 @@ from hmmkit.figures.drawing import (
     Svg,
     box_width,
 )
+from hmmkit.snapshot import MirrorPage, Snapshot
 from hmmkit.uapi import PROT_KIND, Prot
 
 GREEN = "#009e73"  # Okabe and Ito's bluish green
@@ -34,13 +34,13 @@ _PLACES = {
 }
 
 
-def snapshot_map(title: str, rows: Sequence[tuple[str, Sequence[MirrorPage]]]) -> Svg:
+def snapshot_map(title: str, rows: Sequence[tuple[str, Snapshot]]) -> Svg:
     """Draw one row of boxes for each pair of a label and the pages of a SNAPSHOT, and a legend.
 
     A box has the byte that SNAPSHOT wrote, in hexadecimal, and the legend says it in words. White
     is nothing, grey an error, blue RAM; the zero page and the devices have colours of their own.
     """
-    bytes_met = sorted({page.code for _, pages in rows for page in pages})
+    bytes_met = sorted(set().union(*(pages.codes for _, pages in rows)))
     cell = box_width("00")
     step = cell + PADDING / 2
     left = max(len(label) for label, _ in rows) * CHARACTER_WIDTH + PADDING
@@ -70,7 +70,7 @@ def _fill(code: int) -> str:
     return _PLACES.get(code & PROT_KIND, SKY)
 
 
-def _in_words(pages: Sequence[MirrorPage]) -> str:
+def _in_words(pages: Snapshot) -> str:
     """The pages in words, runs of equal ones together; a pattern of two is said once."""
     words = [str(page) for page in pages]
     runs = [(word, len(list(same))) for word, same in groupby(words)]

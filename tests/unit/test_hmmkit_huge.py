@@ -8,11 +8,11 @@ import re
 import pytest
 
 from hmmkit.buffer import PAGE_SIZE, PageRun, Protection
-from hmmkit.device import MirrorPage
 from hmmkit.figures import page_levels
 from hmmkit.figures.levels import is_one_entry, state
 from hmmkit.huge import HUGE_PAGES, HUGE_SIZE, HugeBuffer, advise, discard, move, numbers_in, protect
 from hmmkit.maps import mapping_at, own_mappings
+from hmmkit.snapshot import MirrorPage, Snapshot
 
 MADV_DONTNEED = 4
 
@@ -80,9 +80,9 @@ def test_a_bad_request_raises() -> None:
 RAM, HUGE_RAM, ON_DEVICE, HUGE_ON_DEVICE, NONE, ERROR = 0x02, 0x06, 0x22, 0x26, 0x00, 0xFF
 
 
-def pages(*runs: tuple[int, int]) -> list[MirrorPage]:
+def pages(*runs: tuple[int, int]) -> Snapshot:
     """Runs of ``(how many, code)``."""
-    return [MirrorPage(code) for count, code in runs for _ in range(count)]
+    return Snapshot(b"".join(bytes([code]) * count for count, code in runs))
 
 
 def test_where_a_page_is() -> None:

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from hmmkit.device import MirrorPage
 from hmmkit.figures import Svg, snapshot_map
+from hmmkit.snapshot import Snapshot
 
 ROWS = [
-    ("written", [MirrorPage(0x02)] * 4),
-    ("in turn", [MirrorPage(0x11), MirrorPage(0x00)] * 2),
-    ("half away", [MirrorPage(0x22)] * 3 + [MirrorPage(0xFF)]),
+    ("written", Snapshot(b"\x02" * 4)),
+    ("in turn", Snapshot(b"\x11\x00" * 2)),
+    ("half away", Snapshot(b"\x22\x22\x22\xff")),
 ]
 
 

@@ -8,13 +8,14 @@ import errno
 import pytest
 
 from hmmkit.buffer import PAGE_SIZE, Buffer
-from hmmkit.device import Device, MirrorPage
+from hmmkit.device import Device
 from hmmkit.dyndbg import printing_sites
 from hmmkit.errors import NeedRoot, NoDevice
 from hmmkit.faults import minor_faults
 from hmmkit.iomem import SYSTEM_RAM, PfnRange, parse_iomem
 from hmmkit.kmsg import parse_record
 from hmmkit.pagemap import PageEntry, SwapTypes
+from hmmkit.snapshot import MirrorPage
 from hmmkit.table import Table
 from hmmkit.uapi import IOMEM_NAME, Prot
 
