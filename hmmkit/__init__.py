@@ -9,7 +9,8 @@ Where to begin:
 - a device and memory for it: ``device``, ``buffer``; ``errors`` says what a refusal means
 - other memory: ``kinds``, ``huge``, ``reserved``, ``swap``, ``child``; who holds on to it:
   ``holding``, ``longterm``, ``accesses``
-- what a page table says: ``pagemap``, ``pagemap_fields``, ``frames``, ``place``, ``lifecycle``
+- what a device may see: ``snapshot``; what a page table says: ``pagemap``, ``pagemap_fields``,
+  ``frames``, ``place``, ``lifecycle``
 - who owns which addresses: ``maps``, ``iomem``, ``addressmap``
 - what happened: ``events``, ``rounds``, ``trace``, ``callers``, ``kmsg``, ``dyndbg``; why a page did
   not move: ``tell``, ``outcome``

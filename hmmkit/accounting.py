@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hmmkit.buffer import PAGE_SIZE, Pages
@@ -19,32 +20,58 @@ from hmmkit.errors import HmmError
 
 CGROUPS = Path("/sys/fs/cgroup")
 
-_BOUNDS = re.compile(r"([0-9a-f]+)-([0-9a-f]+) ")
-_SIZE = re.compile(r"(\w+): +(\d+) kB$")
+_HEADER = re.compile(r"(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) \S+ \S+ \S+ (?P<inode>\d+)")
+_SIZE = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
+_LAST_LINE = re.compile(r"\nVmFlags:(?P<words>.*)\n")
+_RESIDENT = {byte: bool(byte & 1) for byte in range(256)}  # by a byte of mincore's answer
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
 
 
-def parse_smaps(text: str, address: int) -> dict[str, int]:
-    """The sizes, in KiB by name, of the mapping that holds ``address``; empty if none does."""
-    sizes: dict[str, int] = {}
-    inside = False
-    for line in text.splitlines():
-        bounds, size = _BOUNDS.match(line), _SIZE.match(line)
-        if bounds:
-            inside = int(bounds[1], 16) <= address < int(bounds[2], 16)
-        elif size and inside:
-            sizes[size[1]] = int(size[2])
-    return sizes
+@dataclass(frozen=True)
+class SmapsMapping:
+    """One mapping of a smaps file: bytes [start, end), its VmFlags, whether it has a file.
+
+    ``sizes`` are the lines with kB behind them, in KiB by name.
+    """
+
+    start: int
+    end: int
+    has_file: bool
+    flags: frozenset[str]
+    sizes: dict[str, int]
+
+
+def parse_smaps(text: str, start: int = 0, end: int = 1 << 64) -> list[SmapsMapping]:
+    """Those mappings in the text of a smaps file that have some of the bytes [start, end), in order."""
+    found, at = [], 0
+    for flags in _LAST_LINE.finditer(text):  # every mapping ends with them
+        header = _HEADER.match(text, at)
+        if not header:
+            raise ValueError(f"not the first line of a mapping: {text[at : text.find(chr(10), at)]!r}")
+        first, last = int(header["start"], 16), int(header["end"], 16)
+        if first < end and last > start:
+            sizes = {name: int(kib) for name, kib in _SIZE.findall(text, at, flags.start() + 1)}
+            words = frozenset(flags["words"].split())
+            found.append(SmapsMapping(first, last, header["inode"] != "0", words, sizes))
+        at = flags.end()
+    return found
+
+
+def smaps_of(pages: Pages, process: int | str = "self") -> list[SmapsMapping]:
+    """The mappings in /proc/PID/smaps that ``pages`` are in."""
+    text = Path(f"/proc/{process}/smaps").read_text()
+    return parse_smaps(text, pages.address, pages.address + pages.npages * PAGE_SIZE)
 
 
 def smaps(pages: Pages, process: int | str = "self") -> dict[str, int]:
-    """/proc/PID/smaps of the mapping that holds ``pages``: KiB by name.
+    """The sizes of the mapping that holds the first of ``pages``: KiB by name; none if nothing does.
 
     The kernel joins neighbours of the same kind into one mapping, so only what has changed
     between two readings means anything.
     """
-    return parse_smaps(Path(f"/proc/{process}/smaps").read_text(), pages.address)
+    found = smaps_of(pages, process)
+    return found[0].sizes if found and found[0].start <= pages.address else {}
 
 
 def rss_anon(process: int | str = "self") -> int:
@@ -69,7 +96,7 @@ def resident(pages: Pages) -> list[bool]:
     if _libc.mincore(pages.address, pages.npages * PAGE_SIZE, answer):
         number = ctypes.get_errno()
         raise OSError(number, f"mincore: {os.strerror(number)}")
-    return [bool(byte & 1) for byte in answer]
+    return [*map(_RESIDENT.__getitem__, bytes(answer))]
 
 
 @contextmanager

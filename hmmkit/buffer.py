@@ -82,8 +82,8 @@ class Buffer:
     """``npages`` pages of private anonymous memory, unmapped when the ``with`` block ends.
 
     A fresh buffer has protection and no pages: the kernel gives a page only when it is touched.
-    ``touched=True`` writes a zero byte into every page first, also where the final protection
-    would not allow it. ``flags`` and ``fd`` are those of mmap(2), for the kinds of memory that
+    ``touched=True`` fills every page with zeros first, also where the final protection would not
+    allow it. ``flags`` and ``fd`` are those of mmap(2), for the kinds of memory that
     ``hmmkit.kinds`` makes.
 
     Raises ``OSError`` (ENOMEM, EINVAL) as mmap(2) does.
@@ -107,8 +107,7 @@ class Buffer:
         self.address: int = address
         self._mapped = True
         if touched:
-            for page in range(npages):
-                self.write(b"\0", page * PAGE_SIZE)
+            ctypes.memset(address, 0, self.size)
             self.protect(protection)
 
     def __enter__(self) -> Buffer:

@@ -127,12 +127,13 @@ class Device:
         """The device reads the pages; they stay where they are."""
         # It takes longer to make an exchange for one page than to ask. So that of an answer which
         # nobody holds any more is used again; for more pages it is too much memory to keep.
-        if pages.npages != 1:
-            exchange = _Exchange(pages.npages, pages.npages * PAGE_SIZE)
-        elif self._spare:
-            exchange = self._spare.pop()
+        if pages.npages == 1:
+            try:
+                exchange = self._spare.pop()
+            except IndexError:
+                exchange = _Exchange(1, PAGE_SIZE, self._spare)
         else:
-            exchange = _Exchange(1, PAGE_SIZE, self._spare)
+            exchange = _Exchange(pages.npages, pages.npages * PAGE_SIZE)
         exchange.command.addr = pages.address
         try:
             ioctl(self._fd, _READ, exchange.command)
@@ -214,8 +215,9 @@ class Device:
 
     def _access(self, what: str, request: Request, pages: Pages, data: bytes = b"") -> Access:
         """Ask for what fills our memory with whole pages, or takes ``data`` and zeros from there."""
+        exchange = self._request(what, request, pages, PAGE_SIZE, data)
         done = Access()
-        done._exchange = self._request(what, request, pages, PAGE_SIZE, data)
+        done._exchange = exchange
         return done
 
     def _request(

@@ -46,7 +46,7 @@ class MirrorPage:
         return self.code != Prot.ERROR and self.code & PROT_KIND in local
 
 
-_PAGES = tuple(MirrorPage(code) for code in range(256))
+_PAGES = {code: MirrorPage(code) for code in range(256)}
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,13 @@ class Snapshot(Sequence[MirrorPage]):
         return map(_PAGES.__getitem__, self.codes)
 
     def counts(self) -> dict[MirrorPage, int]:
-        """How many pages there are of each kind that occurs, in the order of the bytes."""
-        return {_PAGES[code]: self.codes.count(code) for code in sorted(set(self.codes))}
+        """How many pages there are of each kind that occurs, in the order in which they are met."""
+        found, rest = {}, self.codes
+        while rest:
+            fewer = rest.translate(None, rest[:1])
+            found[_PAGES[rest[0]]] = len(rest) - len(fewer)
+            rest = fewer
+        return found
 
     @property
     def on_this_device(self) -> int:

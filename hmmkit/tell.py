@@ -9,14 +9,13 @@ who else holds a reference to a page; that is seen only in the attempt.
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Self
 
+from hmmkit.accounting import SmapsMapping, smaps_of
 from hmmkit.buffer import PAGE_SIZE, Pages
 from hmmkit.counters import ChunkUse, read_chunks
 from hmmkit.device import Device
@@ -28,10 +27,13 @@ from hmmkit.rounds import Round, Stage, trace_rounds
 
 FILE_OR_SHARED = 1 << 61
 
+# Chunks begin and end at multiples of this: SUBSECTION_SIZE of include/linux/mmzone.h.
+_SUBSECTION = 2 << 20
+# All of a word but the place of a swap entry's frame in its subsection.
+_SORT = (1 << 64) - 1 - ((_SUBSECTION // PAGE_SIZE - 1) << SWAP_TYPE_BITS)
+
 # VM_SPECIAL of include/linux/mm.h: VM_IO, VM_PFNMAP, VM_MIXEDMAP, VM_DONTEXPAND.
 _SPECIAL = {"io", "pf", "mm", "de"}
-
-_HEADER = re.compile(r"^(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) \S+ \S+ \S+ (?P<inode>\d+)")
 
 
 class Sign(Enum):
@@ -51,60 +53,37 @@ class Sign(Enum):
     OTHER_ENTRY = "pagemap: swap entry of another kind"
 
 
-@dataclass(frozen=True)
-class SmapsMapping:
-    """One mapping of /proc/self/smaps: bytes [start, end), its VmFlags, whether it has a file.
-
-    ``sizes`` are the lines with kB behind them, in KiB by name.
-    """
-
-    start: int
-    end: int
-    has_file: bool
-    flags: frozenset[str]
-    sizes: dict[str, int]
-
-    @classmethod
-    def parse(cls, lines: list[str]) -> Self:
-        """A mapping out of its lines, the header first."""
-        header = _HEADER.match(lines[0])
-        if not header:
-            raise ValueError(f"not the first line of a mapping: {lines[0]!r}")
-        flags = next((line.split()[1:] for line in lines if line.startswith("VmFlags:")), [])
-        sizes = {match[1]: int(match[2]) for line in lines if (match := re.match(r"(\w+): +(\d+) kB$", line))}
-        start, end = int(header["start"], 16), int(header["end"], 16)
-        return cls(start, end, header["inode"] != "0", frozenset(flags), sizes)
-
-
-def parse_smaps(text: str) -> list[SmapsMapping]:
-    """The mappings in the text of a smaps file, in address order."""
-    blocks: list[list[str]] = []
-    for line in text.splitlines():
-        if _HEADER.match(line):
-            blocks.append([])
-        blocks[-1].append(line)
-    return [SmapsMapping.parse(block) for block in blocks]
-
-
-def own_smaps() -> list[SmapsMapping]:
-    """This process's mappings at this moment."""
-    return parse_smaps(Path("/proc/self/smaps").read_text())
-
-
 def signs(pages: Pages, device: int = 0) -> list[Sign]:
     """One sign a page, for a migration to device ``device``. Nothing is touched.
 
     Raises ``NeedRoot`` where the kernel hides frame numbers, and as ``read_chunks`` does.
     """
-    mappings = own_smaps()
     swap_files = swap_files_in_use()
     own, chunks = read_chunks(device), device_chunks()
-    found = []
-    for number, word in enumerate(page_words(pages)):
-        address = pages.address + number * PAGE_SIZE
-        mapping = next((one for one in mappings if one.start <= address < one.end), None)
-        found.append(_of_mapping(mapping, word) or _of_word(word, swap_files, own, chunks))
+    words = page_words(pages)
+    found: list[Sign] = []
+    for mapping, npages in _parts(pages, smaps_of(pages)):
+        # Without the place of a swap entry's frame in its subsection, which belongs to one chunk or
+        # to none, there are few different words. Each is looked at once.
+        here = [*map(_SORT.__and__, words[len(found) : len(found) + npages])]
+        of_word = {
+            word: _of_mapping(mapping, word) or _of_word(word, swap_files, own, chunks) for word in set(here)
+        }
+        found += map(of_word.__getitem__, here)
     return found
+
+
+def _parts(pages: Pages, mappings: list[SmapsMapping]) -> Iterator[tuple[SmapsMapping | None, int]]:
+    """The mappings of which the range is made, each with its pages there; None where there is none."""
+    at, end = pages.address, pages.address + pages.npages * PAGE_SIZE
+    for mapping in mappings:
+        if at < mapping.start:
+            yield None, (mapping.start - at) // PAGE_SIZE
+        at = max(at, mapping.start)
+        yield mapping, (min(end, mapping.end) - at) // PAGE_SIZE
+        at = min(end, mapping.end)
+    if at < end:
+        yield None, (end - at) // PAGE_SIZE
 
 
 def swap_files_in_use() -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -121,6 +122,22 @@ def test_device_reads_and_writes_stay_in_ram(device: Device) -> None:
         assert buffer.read(15) == b"from the device"
         assert device.read(buffer).data.rstrip(b"\0") == b"from the device"
         assert all(entry.present for entry in page_entries(buffer))
+
+
+@pytest.mark.parametrize("npages", [1, 2])
+def test_an_answer_keeps_what_the_device_saw(device: Device, npages: int) -> None:
+    """Though answers that are dropped leave their memory to the next ones."""
+    with Buffer(npages) as buffer:
+        device.read(buffer)
+        buffer.advise(mmap.MADV_DONTNEED)  # so the device has to ask again
+        buffer.write(b"first")
+        first = device.read(buffer)
+        buffer.write(b"later")
+        later, again = device.read(buffer), device.read(buffer)
+        assert [seen.data[:5] for seen in (first, later, again)] == [b"first", b"later", b"later"]
+        assert (first.pages, first.faults, later.faults, again.faults) == (npages, 1, 0, 0)
+        device.write(buffer, b"x")
+        assert buffer.read(5) == b"x\0\0\0\0"
 
 
 def test_a_write_to_read_only_memory(device: Device) -> None:

@@ -24,6 +24,7 @@ Size:                 16 kB
 Rss:                   8 kB
 Swap:                  4 kB
 THPeligible:           0
+VmFlags: rd wr mr mw me ac
 """
 
 
@@ -57,10 +58,12 @@ def test_names_run_out() -> None:
         frames.name(PageEntry(True, None, 0x150))
 
 
-def test_smaps_of_one_mapping() -> None:
-    assert parse_smaps(SMAPS, 0x7F0000000FFF) == {"Size": 4, "Rss": 4}
-    assert parse_smaps(SMAPS, 0x7F0000002000) == {"Size": 16, "Rss": 8, "Swap": 4}
-    assert parse_smaps(SMAPS, 0x7F0000001000) == {}
+def test_smaps_of_some_mappings() -> None:
+    first, second = parse_smaps(SMAPS)
+    assert (first.sizes, second.sizes) == ({"Size": 4, "Rss": 4}, {"Size": 16, "Rss": 8, "Swap": 4})
+    assert parse_smaps(SMAPS, 0x7F0000000FFF, 0x7F0000001000) == [first]
+    assert parse_smaps(SMAPS, 0x7F0000001000, 0x7F0000002001) == [second]
+    assert parse_smaps(SMAPS, 0x7F0000001000, 0x7F0000002000) == []
 
 
 def test_memory_that_is_touched_is_counted() -> None:

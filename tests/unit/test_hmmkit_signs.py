@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from hmmkit import pagemap_fields, tell
+from hmmkit.accounting import SmapsMapping, parse_smaps
 from hmmkit.buffer import PAGE_SIZE, PageRun
 from hmmkit.counters import ChunkUse
 from hmmkit.faults import counted, parse_vmstat
@@ -14,7 +17,7 @@ from hmmkit.pagemap import PRESENT, SWAP, SwapTypes
 from hmmkit.pagemap_fields import fields
 from hmmkit.rounds import Round, Stage
 from hmmkit.swap import _header
-from hmmkit.tell import FILE_OR_SHARED, Sign, parse_smaps, signs, stages_of
+from hmmkit.tell import FILE_OR_SHARED, Sign, signs, stages_of
 
 SMAPS = """\
 10000-20000 rw-p 00000000 00:00 0 
@@ -43,6 +46,10 @@ def swap_word(kind: int, offset: int) -> int:
     return SWAP | offset << 5 | kind
 
 
+def smaps_of(pages: PageRun) -> list[SmapsMapping]:
+    return parse_smaps(SMAPS, pages.address, pages.address + pages.npages * PAGE_SIZE)
+
+
 def test_smaps_in_pieces() -> None:
     mappings = parse_smaps(SMAPS)
     assert [(one.start, one.end) for one in mappings][:2] == [(0x10000, 0x20000), (0x20000, 0x30000)]
@@ -69,8 +76,8 @@ def test_smaps_in_pieces() -> None:
     ],
 )
 def test_every_sign(monkeypatch: pytest.MonkeyPatch, address: int, word: int, sign: Sign) -> None:
-    monkeypatch.setattr(tell, "own_smaps", lambda: parse_smaps(SMAPS))
-    monkeypatch.setattr(tell, "page_words", lambda pages: [word] * pages.npages)
+    monkeypatch.setattr(tell, "smaps_of", smaps_of)
+    monkeypatch.setattr(tell, "page_words", lambda pages: array("Q", [word] * pages.npages))
     monkeypatch.setattr(tell, "swap_files_in_use", lambda: 1)
     monkeypatch.setattr(tell, "read_chunks", lambda index: [ChunkUse(0xFCF0000, 0xFD00000, 1)])
     monkeypatch.setattr(tell, "device_chunks", lambda: CHUNKS)
@@ -78,12 +85,24 @@ def test_every_sign(monkeypatch: pytest.MonkeyPatch, address: int, word: int, si
 
 
 def test_a_run_may_cross_mappings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tell, "own_smaps", lambda: parse_smaps(SMAPS))
-    monkeypatch.setattr(tell, "page_words", lambda pages: [0] * pages.npages)
+    monkeypatch.setattr(tell, "smaps_of", smaps_of)
+    monkeypatch.setattr(tell, "page_words", lambda pages: array("Q", [0] * pages.npages))
     monkeypatch.setattr(tell, "swap_files_in_use", lambda: 0)
     monkeypatch.setattr(tell, "read_chunks", lambda index: [])
     monkeypatch.setattr(tell, "device_chunks", lambda: CHUNKS)
     assert signs(PageRun(0x20000 - PAGE_SIZE, 2)) == [Sign.HOLE, Sign.NOT_READABLE]
+
+
+def test_pages_of_one_range_have_each_its_own_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [PRESENT | 0x1234, swap_word(27, 0xFCF01FF), swap_word(27, 0xFCEFFFF), 0, PRESENT | 0x1235]
+    monkeypatch.setattr(tell, "smaps_of", smaps_of)
+    monkeypatch.setattr(tell, "page_words", lambda pages: array("Q", words))
+    monkeypatch.setattr(tell, "swap_files_in_use", lambda: 1)
+    # the smallest chunk there is, 2 MiB
+    monkeypatch.setattr(tell, "read_chunks", lambda index: [ChunkUse(0xFCF0000, 0xFCF0200, 1)])
+    monkeypatch.setattr(tell, "device_chunks", lambda: [PfnRange(0xFCEFE00, 0xFCF0200)])
+    expected = [Sign.ANONYMOUS, Sign.ON_DEVICE, Sign.ON_OTHER_DEVICE, Sign.HOLE, Sign.ANONYMOUS]
+    assert signs(PageRun(0x10000, len(words))) == expected
 
 
 def test_without_a_round_the_driver_has_said_no() -> None:

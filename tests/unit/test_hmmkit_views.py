@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from array import array
 
 import pytest
 
@@ -14,8 +15,8 @@ from hmmkit.errors import NeedRoot, NoDevice
 from hmmkit.faults import minor_faults
 from hmmkit.iomem import SYSTEM_RAM, PfnRange, parse_iomem
 from hmmkit.kmsg import parse_record
-from hmmkit.pagemap import PageEntry, SwapTypes
-from hmmkit.snapshot import MirrorPage
+from hmmkit.pagemap import PageEntries, PageEntry, SwapTypes
+from hmmkit.snapshot import MirrorPage, Snapshot
 from hmmkit.table import Table
 from hmmkit.uapi import IOMEM_NAME, Prot
 
@@ -129,6 +130,28 @@ def test_remote_is_not_local_though_it_has_its_bit() -> None:
     assert MirrorPage(Prot.WRITE | Prot.DEV_PRIVATE_LOCAL).on_this_device
     assert not MirrorPage(Prot.WRITE | Prot.DEV_PRIVATE_REMOTE).on_this_device
     assert not MirrorPage(Prot.ERROR).on_this_device
+
+
+def test_a_snapshot_is_a_sequence_of_pages() -> None:
+    local, none = MirrorPage(Prot.WRITE | Prot.DEV_PRIVATE_LOCAL), MirrorPage(Prot.NONE)
+    remote, error = MirrorPage(Prot.READ | Prot.DEV_PRIVATE_REMOTE), MirrorPage(Prot.ERROR)
+    pages = [local, none, local, remote, error, local]
+    snapshot = Snapshot(bytes(page.code for page in pages))
+    assert [*snapshot] == [snapshot[at] for at in range(len(snapshot))] == pages
+    assert snapshot[2:4] == Snapshot(bytes([local.code, remote.code]))
+    assert snapshot.counts() == {local: 3, none: 1, remote: 1, error: 1}
+    assert snapshot.on_this_device == 3
+    assert Snapshot(b"").counts() == {}
+
+
+def test_entries_are_counted_and_decoded_alike() -> None:
+    words = [1 << 63 | 0x3748, 0, 1 << 62 | 0xFCFFFFF << 5 | 27, 1 << 63 | 1 << 55 | 0x3749, 1 << 61]
+    entries = PageEntries(array("Q", words))
+    assert [*entries] == [entries[at] for at in range(len(entries))] == [*map(PageEntry.decode, words)]
+    assert entries[1:3] == PageEntries(array("Q", words[1:3]))
+    assert (entries.present, entries.swapped) == (2, 1)
+    assert entries == PageEntries(array("Q", [*words[:3], 1 << 63 | 0x3749, 0]))  # the same, decoded
+    assert entries[:1] != entries[3:4]
 
 
 def test_a_kernel_message_loses_its_time_and_its_tags() -> None:
