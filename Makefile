@@ -90,8 +90,9 @@ selftests: machine ## the kernel tree's own hmm-tests against our module
 	$(PYTHON) -m tests.kernel_suite --kernel $(KERNEL) --variant $(VARIANT)
 
 .PHONY: bench
-bench: .venv/ready host ## costs in instructions a page, ours and the kernel's own driver side by side
+bench: .venv/ready host ## costs in instructions: our driver beside the kernel's own, hmmkit beside bare calls
 	$(PYTHON) -m benchmarks.costs
+	$(PYTHON) -m benchmarks.wrapper
 
 .PHONY: bench-launch
 bench-launch: machine ## from the launch of a notebook to its first figure, beside a cold boot
