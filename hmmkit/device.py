@@ -39,10 +39,11 @@ class _Exchange:
     ``spare`` is where it goes when its answer is not needed any more, to be used again.
     """
 
-    __slots__ = ("command", "memory", "spare")
+    __slots__ = ("address", "command", "memory", "spare")
 
     def __init__(self, npages: int, size: int, spare: list[_Exchange] | None = None) -> None:
         self.memory = (ctypes.c_char * size)()
+        self.address = 0
         self.command = Command(ptr=ctypes.addressof(self.memory), npages=npages)
         self.spare = spare
 
@@ -126,7 +127,8 @@ class Device:
     def read(self, pages: Pages) -> Access:
         """The device reads the pages; they stay where they are."""
         # It takes longer to make an exchange for one page than to ask. So that of an answer which
-        # nobody holds any more is used again; for more pages it is too much memory to keep.
+        # nobody holds any more is used again, and it may even be about this page already. For more
+        # pages it would be too much memory to keep.
         if pages.npages == 1:
             try:
                 exchange = self._spare.pop()
@@ -134,7 +136,8 @@ class Device:
                 exchange = _Exchange(1, PAGE_SIZE, self._spare)
         else:
             exchange = _Exchange(pages.npages, pages.npages * PAGE_SIZE)
-        exchange.command.addr = pages.address
+        if exchange.address != pages.address:
+            exchange.address = exchange.command.addr = pages.address
         try:
             ioctl(self._fd, _READ, exchange.command)
         except OSError as error:
