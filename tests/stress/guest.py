@@ -136,7 +136,13 @@ def settle() -> int:
 
 
 def faults_begin() -> bool:
-    """Allow allocations to fail where a thread's fail-nth says so. False if this kernel cannot."""
+    """Allow allocations to fail where a thread's fail-nth says so. False if this kernel cannot.
+
+    The C library of what is started from here on does without rseq(2). With it the kernel writes the
+    number of the processor into the process's memory when it has run another one meanwhile. After a
+    fork that page is shared and has to be copied, and if the allocation of the copy is what fails,
+    the kernel sends SIGSEGV (rseq_slowpath_update_usr in 7.3, __rseq_handle_notify_resume before).
+    """
     for kind in FAULT_KINDS:
         directory = DEBUGFS / kind
         if not directory.is_dir():
@@ -146,6 +152,7 @@ def faults_begin() -> bool:
         (directory / "verbose").write_text("0")
     (DEBUGFS / "fail_page_alloc" / "ignore-gfp-highmem").write_text("N")
     (DEBUGFS / "fail_page_alloc" / "min-order").write_text("0")
+    os.environ["GLIBC_TUNABLES"] = "glibc.pthread.rseq=0"
     Path("/dev/kmsg").write_text(INJECTING)
     return True
 
