@@ -16,6 +16,7 @@ Where to begin:
   not move: ``tell``, ``outcome``
 - what the kernel and the driver count: ``counters``, ``accounting``, ``faults``, ``ram``; what it
   costs: ``cost``, ``workload``, ``instructions``, ``record``
-- the driver as such: ``module``, ``uapi``, ``sourcemap``; the running kernel: ``kernelconfig``
+- the driver as such: ``module``, ``uapi``, ``sourcemap``; the running kernel: ``kernelconfig``; the C
+  library: ``libc``
 - to show it: ``table``, ``path``, ``figures``
 """

@@ -9,18 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import os
-import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from hmmkit.buffer import PAGE_SIZE, Pages
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.munlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.vmsplice.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_uint]
-_libc.vmsplice.restype = ctypes.c_ssize_t
+from hmmkit.libc import call
 
 
 def by_write(pages: Pages, size: int) -> bytes:
@@ -48,27 +40,5 @@ def by_mlock(pages: Pages) -> None:
 
     Raises ``OSError`` (ENOMEM, EPERM) as mlock does.
     """
-    for call in (_libc.mlock, _libc.munlock):
-        if call(pages.address, pages.npages * PAGE_SIZE):
-            number = ctypes.get_errno()
-            raise OSError(number, f"mlock: {os.strerror(number)}")
-
-
-@contextmanager
-def held_by_pipe(pages: Pages) -> Iterator[int]:
-    """Inside the block a pipe holds a reference to each page, by vmsplice(2).
-
-    Yields the file descriptor of the end of the pipe that reads the pages. A pipe has room for 16.
-
-    Raises ``OSError`` as vmsplice does.
-    """
-    reader, writer = os.pipe()
-    try:
-        vector = struct.pack("QQ", pages.address, pages.npages * PAGE_SIZE)
-        if _libc.vmsplice(writer, vector, 1, 0) < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"vmsplice: {os.strerror(number)}")
-        yield reader
-    finally:
-        os.close(reader)
-        os.close(writer)
+    for name in ("mlock", "munlock"):
+        call(name, pages.address, pages.npages * PAGE_SIZE)

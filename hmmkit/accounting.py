@@ -17,6 +17,7 @@ from pathlib import Path
 
 from hmmkit.buffer import PAGE_SIZE, Pages
 from hmmkit.errors import HmmError
+from hmmkit.libc import call
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -24,8 +25,6 @@ _HEADER = re.compile(r"(?P<start>[0-9a-f]+)-(?P<end>[0-9a-f]+) \S+ \S+ \S+ (?P<i
 _SIZE = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 _LAST_LINE = re.compile(r"\nVmFlags:(?P<words>.*)\n")
 _RESIDENT = {byte: bool(byte & 1) for byte in range(256)}  # by a byte of mincore's answer
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,7 @@ def resident(pages: Pages) -> list[bool]:
     Raises ``OSError`` (ENOMEM) where something is not mapped.
     """
     answer = (ctypes.c_ubyte * pages.npages)()
-    if _libc.mincore(pages.address, pages.npages * PAGE_SIZE, answer):
-        number = ctypes.get_errno()
-        raise OSError(number, f"mincore: {os.strerror(number)}")
+    call("mincore", pages.address, pages.npages * PAGE_SIZE, answer)
     return [*map(_RESIDENT.__getitem__, bytes(answer))]
 
 

@@ -2,7 +2,7 @@
 """Memory to experiment on: whole pages with the protection and the population one asks for.
 
 Python's ``mmap`` cannot make a mapping without access, nor change it later, nor say where it
-is. So this module calls the C library's mmap, mprotect and munmap itself.
+is. So this module calls the C library's mmap, mprotect and so on itself.
 """
 
 from __future__ import annotations
@@ -10,33 +10,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
-import os
 import re
 from dataclasses import dataclass
 from enum import IntFlag
 from types import TracebackType
 from typing import Protocol
 
+from hmmkit.libc import call
+
 PAGE_SIZE = mmap.PAGESIZE
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_size_t,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.c_long,
-]
-_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_libc.mremap.restype = ctypes.c_void_p
-_libc.mremap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
-
-MREMAP_MAYMOVE_FIXED = 1 | 2
-_MAP_FAILED = ctypes.c_void_p(-1).value
+_MREMAP_MAYMOVE_FIXED = 1 | 2
 
 PRIVATE_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
@@ -78,6 +62,30 @@ class PageRun:
     npages: int
 
 
+def protect(pages: Pages, protection: Protection) -> None:
+    """mprotect(2) of these pages; a ``Buffer`` that they are a part of is not told.
+
+    Raises ``OSError`` as mprotect(2) does, and so do the next three as theirs do.
+    """
+    call("mprotect", pages.address, pages.npages * PAGE_SIZE, protection)
+
+
+def advise(pages: Pages, advice: int) -> None:
+    """madvise(2) for these pages; ``advice`` is a MADV_ number, as in :mod:`mmap`."""
+    call("madvise", pages.address, pages.npages * PAGE_SIZE, advice)
+
+
+def discard(pages: Pages) -> None:
+    """munmap(2) of these pages; a ``Buffer`` that they are a part of is not told."""
+    call("munmap", pages.address, pages.npages * PAGE_SIZE)
+
+
+def move(pages: Pages, address: int) -> PageRun:
+    """mremap(2) to ``address``, in place of what is mapped there. Returns where they are now."""
+    size = pages.npages * PAGE_SIZE
+    return PageRun(call("mremap", pages.address, size, size, _MREMAP_MAYMOVE_FIXED, address), pages.npages)
+
+
 class Buffer:
     """``npages`` pages of private anonymous memory, unmapped when the ``with`` block ends.
 
@@ -101,13 +109,10 @@ class Buffer:
         self.npages = npages
         self.size = npages * PAGE_SIZE
         self.protection = Protection.READ_WRITE if touched else protection
-        address = _libc.mmap(None, self.size, self.protection, flags, fd, 0)
-        if address == _MAP_FAILED:
-            raise _libc_error("mmap")
-        self.address: int = address
+        self.address = call("mmap", 0, self.size, self.protection, flags, fd, 0)
         self._mapped = True
         if touched:
-            ctypes.memset(address, 0, self.size)
+            ctypes.memset(self.address, 0, self.size)
             self.protect(protection)
 
     def __enter__(self) -> Buffer:
@@ -123,30 +128,27 @@ class Buffer:
 
     def unmap(self) -> None:
         """Give the pages back. A second call does nothing."""
-        if self._mapped and _libc.munmap(self.address, self.size):
-            raise _libc_error("munmap")
+        if self._mapped:
+            discard(self)
         self._mapped = False
 
     def protect(self, protection: Protection) -> None:
         """Change the protection of the whole buffer, as mprotect(2) does."""
-        if _libc.mprotect(self.address, self.size, protection):
-            raise _libc_error("mprotect")
+        protect(self, protection)
         self.protection = protection
 
     def advise(self, advice: int) -> None:
         """madvise(2) for the whole buffer; ``advice`` is a MADV_ number, as in :mod:`mmap`."""
-        if _libc.madvise(self.address, self.size, advice):
-            raise _libc_error("madvise")
+        advise(self, advice)
 
     def move(self) -> None:
         """Move the mapping to another address, as mremap(2) does; ``address`` changes."""
-        size, kind = self.size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        room = _libc.mmap(None, size, Protection.NONE, kind, -1, 0)
-        if room == _MAP_FAILED:
-            raise _libc_error("mmap")
-        if _libc.mremap(self.address, size, size, MREMAP_MAYMOVE_FIXED, room) == _MAP_FAILED:
-            raise _libc_error("mremap")
-        self.address = room
+        room = call("mmap", 0, self.size, Protection.NONE, PRIVATE_ANONYMOUS, -1, 0)
+        self.address = move(self, room).address
+
+    def part(self, first: int, npages: int) -> PageRun:
+        """``npages`` of the pages, from page ``first`` on."""
+        return PageRun(self.address + first * PAGE_SIZE, npages)
 
     def write(self, data: bytes, offset: int = 0) -> None:
         """The CPU writes ``data`` at ``offset`` (bytes)."""
@@ -186,8 +188,3 @@ class Buffer:
                 f"the buffer's protection is {PROTECTION_NAMES[self.protection]!r}: "
                 "this access would end the process with SIGSEGV",
             )
-
-
-def _libc_error(call: str) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, f"{call}: {os.strerror(number)}")

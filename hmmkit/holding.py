@@ -7,7 +7,6 @@ since whoever holds it knows the page by its frame and not by its address.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from hmmkit.buffer import PAGE_SIZE, Pages
 from hmmkit.errors import HmmError, NeedRoot
+from hmmkit.libc import call
 
 GUP_TEST = Path("/sys/kernel/debug/gup_test")
 
@@ -26,28 +26,25 @@ _PIN_START = 0x40186707
 _PIN_STOP = 0x6708
 _PIN_FOR_WRITING = 1
 
-_libc = ctypes.CDLL(None, use_errno=True)
-
 
 class NoPins(HmmError):
     """ENOENT or EINVAL: this kernel has no ``gup_test`` that keeps a page pinned."""
 
 
 @contextmanager
-def referenced(pages: Pages) -> Iterator[None]:
+def referenced(pages: Pages) -> Iterator[int]:
     """Inside the block a pipe holds a reference to each page: vmsplice(2).
 
-    At most 16 pages, as many as a pipe has slots. Raises ``OSError`` as vmsplice(2) does.
+    Yields the file descriptor of the end of the pipe that reads the pages. At most 16 pages, as
+    many as a pipe has slots. Raises ``OSError`` as vmsplice(2) does.
     """
     reader, writer = os.pipe()
     try:
-        vector = ctypes.create_string_buffer(struct.pack("QQ", pages.address, pages.npages * PAGE_SIZE))
+        vector = struct.pack("QQ", pages.address, pages.npages * PAGE_SIZE)
         os.set_blocking(writer, False)
-        done = _libc.vmsplice(writer, vector, ctypes.c_size_t(1), 0)
-        if done != pages.npages * PAGE_SIZE:
-            number = ctypes.get_errno() if done < 0 else errno.EAGAIN
-            raise OSError(number, f"vmsplice: {os.strerror(number)}")
-        yield
+        if call("vmsplice", writer, vector, 1, 0) != pages.npages * PAGE_SIZE:
+            raise OSError(errno.EAGAIN, f"vmsplice: {os.strerror(errno.EAGAIN)}")
+        yield reader
     finally:
         os.close(reader)
         os.close(writer)

@@ -7,13 +7,11 @@ page table's second level, the PMD: 2 MiB on x86-64, at an address that is a mul
 
 from __future__ import annotations
 
-import ctypes
 import mmap
-import os
 from pathlib import Path
 from typing import Self
 
-from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Pages, Protection
+from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
 
 HUGE_SIZE = 2 << 20
 """Bytes under one PMD entry."""
@@ -21,11 +19,6 @@ HUGE_PAGES = HUGE_SIZE // PAGE_SIZE
 """Pages of 4 KiB under one PMD entry."""
 
 MADV_COLLAPSE = 25  # <asm-generic/mman-common.h>; Linux 6.1
-_MREMAP_MAYMOVE_FIXED = 1 | 2
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mremap.restype = ctypes.c_void_p
-_FAILED = ctypes.c_void_p(-1).value
 
 
 class HugeBuffer(Buffer):
@@ -45,7 +38,7 @@ class HugeBuffer(Buffer):
         self.address = (self.address // HUGE_SIZE + 1) * HUGE_SIZE
         self.npages, self.size = HUGE_PAGES, HUGE_SIZE
         self.protect(Protection.READ_WRITE)
-        advise(self, mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
+        self.advise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
         if touched:
             self.write(b"".join(number(page).ljust(PAGE_SIZE, b"\0") for page in range(HUGE_PAGES)))
 
@@ -54,12 +47,8 @@ class HugeBuffer(Buffer):
 
     def unmap(self) -> None:
         """Give all pages back, wherever parts of the buffer are now. A second call does nothing."""
-        self.address, self.size = self._room.address, self._room.npages * PAGE_SIZE
+        self.address, self.npages = self._room.address, self._room.npages
         super().unmap()
-
-    def part(self, first: int, npages: int) -> PageRun:
-        """``npages`` of the pages, from page ``first`` on."""
-        return PageRun(self.address + first * PAGE_SIZE, npages)
 
     def number_at(self, page: int) -> int:
         """The number that the CPU reads at the start of ``page``; its own, if nothing went wrong."""
@@ -74,30 +63,6 @@ def number(page: int) -> bytes:
 def numbers_in(data: bytes) -> list[int]:
     """The numbers of the pages in ``data``, as a device reads it."""
     return memoryview(data).cast("H")[:: PAGE_SIZE // 2].tolist()
-
-
-def advise(pages: Pages, advice: int) -> None:
-    """madvise(2) for these pages."""
-    _call("madvise", pages.address, pages.npages * PAGE_SIZE, advice)
-
-
-def protect(pages: Pages, protection: Protection) -> None:
-    """mprotect(2) of these pages; a ``Buffer`` that they are a part of is not told."""
-    _call("mprotect", pages.address, pages.npages * PAGE_SIZE, protection)
-
-
-def discard(pages: Pages) -> None:
-    """munmap(2) of these pages; a ``Buffer`` that they are a part of is not told."""
-    _call("munmap", pages.address, pages.npages * PAGE_SIZE)
-
-
-def move(pages: Pages, address: int) -> PageRun:
-    """mremap(2) to ``address``, in place of what is mapped there. Returns where they are now."""
-    size = pages.npages * PAGE_SIZE
-    words = [ctypes.c_long(word) for word in (pages.address, size, size, _MREMAP_MAYMOVE_FIXED, address)]
-    if _libc.mremap(*words) == _FAILED:
-        raise _error("mremap")
-    return PageRun(address, pages.npages)
 
 
 def has_huge_device_pages() -> bool:
@@ -117,13 +82,3 @@ def split_counts() -> dict[str, int]:
     lines = (line.split() for line in Path("/proc/vmstat").read_text().splitlines())
     counts = {name: int(count) for name, count in lines}
     return {"entry": counts["thp_split_pmd"], "page": counts["thp_split_page"]}
-
-
-def _call(name: str, *words: int) -> None:
-    if getattr(_libc, name)(*(ctypes.c_long(word) for word in words)):
-        raise _error(name)
-
-
-def _error(name: str) -> OSError:
-    number_ = ctypes.get_errno()
-    return OSError(number_, f"{name}: {os.strerror(number_)}")

@@ -6,23 +6,18 @@ Each is a ``Buffer`` for the length of a ``with`` block.
 
 from __future__ import annotations
 
-import ctypes
 import mmap
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hmmkit.buffer import PAGE_SIZE, Buffer, Pages, Protection
+from hmmkit.buffer import PAGE_SIZE, Buffer, Pages
+from hmmkit.libc import call
 
 _HUGETLB_POOL = Path("/proc/sys/vm/nr_hugepages")
 _HUGETLB_PAGE = 2 << 20
 _MAP_HUGETLB = 0x40000
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-_libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 def shared_memory(npages: int = 1) -> Buffer:
@@ -65,19 +60,4 @@ def lock(pages: Pages) -> None:
 
     Raises ``OSError`` as mlock(2) does.
     """
-    if _libc.mlock(pages.address, pages.npages * PAGE_SIZE):
-        raise _error("mlock")
-
-
-def protect(pages: Pages, protection: Protection) -> None:
-    """mprotect(2) of a part of a mapping, which splits it in two or three.
-
-    Raises ``OSError`` as mprotect(2) does.
-    """
-    if _libc.mprotect(pages.address, pages.npages * PAGE_SIZE, protection):
-        raise _error("mprotect")
-
-
-def _error(call: str) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, f"{call}: {os.strerror(number)}")
+    call("mlock", pages.address, pages.npages * PAGE_SIZE)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hmmkit.buffer import PAGE_SIZE, Pages
 from hmmkit.errors import HmmError
+from hmmkit.libc import call
 
 GUP_TEST = Path("/sys/kernel/debug/gup_test")
 
@@ -31,8 +32,6 @@ _FOLL_WRITE = 1
 _IO_URING_SETUP, _IO_URING_REGISTER = 425, 427
 _REGISTER_BUFFERS, _UNREGISTER_BUFFERS = 0, 1
 _PARAMETERS_SIZE = 120
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def pin_for_long(pages: Pages) -> None:
@@ -55,22 +54,18 @@ def pin_for_long(pages: Pages) -> None:
 
 def _register(pages: Pages) -> None:
     parameters = ctypes.create_string_buffer(_PARAMETERS_SIZE)
-    ring = _libc.syscall(ctypes.c_long(_IO_URING_SETUP), ctypes.c_long(1), parameters)
-    if ring < 0:
-        number = ctypes.get_errno()
-        if number == errno.ENOSYS:
-            raise HmmError(number, "this kernel has neither CONFIG_GUP_TEST nor io_uring to pin pages with")
-        raise OSError(number, f"io_uring_setup: {os.strerror(number)}")
     try:
-        buffer = struct.pack("=QQ", pages.address, pages.npages * PAGE_SIZE)
-        vector = ctypes.create_string_buffer(buffer, len(buffer))
-        words = (ctypes.c_long(word) for word in (_IO_URING_REGISTER, ring, _REGISTER_BUFFERS))
-        if _libc.syscall(*words, vector, ctypes.c_long(1)):
-            number = ctypes.get_errno()
-            raise OSError(number, f"io_uring_register: {os.strerror(number)}")
+        ring = call("syscall", _IO_URING_SETUP, 1, parameters)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        raise HmmError(
+            error.errno, "this kernel has neither CONFIG_GUP_TEST nor io_uring to pin pages with"
+        ) from None
+    try:
+        vector = struct.pack("=QQ", pages.address, pages.npages * PAGE_SIZE)
+        call("syscall", _IO_URING_REGISTER, ring, _REGISTER_BUFFERS, vector, 1)
         # a ring that is closed lets go of them some time later
-        _libc.syscall(
-            *(ctypes.c_long(word) for word in (_IO_URING_REGISTER, ring, _UNREGISTER_BUFFERS, 0, 0))
-        )
+        call("syscall", _IO_URING_REGISTER, ring, _UNREGISTER_BUFFERS, 0, 0)
     finally:
         os.close(ring)

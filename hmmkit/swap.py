@@ -7,25 +7,21 @@ RAM: swapping that needs no disk. The machine has one, ``/dev/zram0``.
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hmmkit.buffer import PAGE_SIZE, Pages
+from hmmkit.buffer import PAGE_SIZE, Pages, advise
 from hmmkit.errors import HmmError
+from hmmkit.libc import call
 from hmmkit.pagemap import page_entries
 
 _SIGNATURE = b"SWAPSPACE2"
 _HEADER_OFFSET = 1024
 _MADV_PAGEOUT = 21
 _ATTEMPTS = 50
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 class NoSwap(HmmError):
@@ -47,11 +43,11 @@ def zram_swap(mebibytes: int = 64) -> Iterator[None]:
         raise NoSwap(error.errno or 0, f"no zram disk to swap to: {settings}: {error.strerror}") from None
     try:
         disk.write_bytes(_header(mebibytes))
-        _call("swapon", str(disk).encode(), 0)
+        call("swapon", str(disk).encode(), 0)
         try:
             yield
         finally:
-            _call("swapoff", str(disk).encode())
+            call("swapoff", str(disk).encode())
     finally:
         (settings / "reset").write_text("1")
 
@@ -73,13 +69,7 @@ def page_out(pages: Pages) -> None:
     madvise(2) does.
     """
     for _ in range(_ATTEMPTS):
-        _call("madvise", pages.address, pages.npages * PAGE_SIZE, _MADV_PAGEOUT)
+        advise(pages, _MADV_PAGEOUT)
         if not page_entries(pages).present:
             return
     raise NoSwap(errno.EBUSY, "some page is still in RAM: no swap space, or somebody holds the page")
-
-
-def _call(name: str, *arguments: int | bytes) -> None:
-    if getattr(_libc, name)(*arguments):
-        number = ctypes.get_errno()
-        raise OSError(number, f"{name}: {os.strerror(number)}")

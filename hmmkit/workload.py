@@ -16,20 +16,17 @@ from functools import partial
 from random import Random
 from types import TracebackType
 
-from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
+from hmmkit.buffer import PAGE_SIZE, PRIVATE_ANONYMOUS, Buffer, PageRun, Protection, advise
 from hmmkit.device import Device
+from hmmkit.huge import HUGE_PAGES
 from hmmkit.instructions import Instructions
+from hmmkit.libc import call
 from hmmkit.uapi import Command, Request
 
-HUGE_PAGES = (2 << 20) // PAGE_SIZE
-
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 _libc.memcpy.restype = None  # a pointer would look like a number
 _libc.memcpy.argtypes = [ctypes.c_uint64] * 3  # as hmmkit.instructions calls
-_FIXED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED
+_FIXED = PRIVATE_ANONYMOUS | 0x10  # MAP_FIXED
 
 
 class Workload:
@@ -80,11 +77,8 @@ class Workload:
     def untouched(self) -> None:
         """Make the pages a new mapping: whatever was there is gone, wherever it was."""
         size = self.pages.npages * PAGE_SIZE
-        if _libc.mmap(self.pages.address, size, Protection.READ_WRITE, _FIXED, -1, 0) != self.pages.address:
-            raise _error("mmap")
-        advice = mmap.MADV_HUGEPAGE if self._huge else mmap.MADV_NOHUGEPAGE
-        if _libc.madvise(self.pages.address, size, advice):
-            raise _error("madvise")
+        call("mmap", self.pages.address, size, Protection.READ_WRITE, _FIXED, -1, 0)
+        advise(self.pages, mmap.MADV_HUGEPAGE if self._huge else mmap.MADV_NOHUGEPAGE)
 
     def resident(self) -> None:
         """Have all pages in RAM, each written to."""
@@ -120,8 +114,3 @@ class Workload:
     def _ioctl(self, request: Request) -> Callable[[], int]:
         command = Command(addr=self.pages.address, ptr=self._landing.address, npages=self.pages.npages)
         return self._instructions.ioctl(self._device.fileno(), request, command)
-
-
-def _error(call: str) -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, f"{call}: {os.strerror(number)}")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from hmmkit.accesses import by_mlock, by_proc_mem, by_write, held_by_pipe
+from hmmkit.accesses import by_mlock, by_proc_mem, by_write
 from hmmkit.accounting import charged, join, memory_cgroup
 from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
 from hmmkit.child import Child
 from hmmkit.device import Device
 from hmmkit.errors import NotOnDevice
 from hmmkit.frames import FrameNames
+from hmmkit.holding import referenced
 from hmmkit.pagemap import SwapTypes, describe, page_entries
 
 
@@ -76,14 +77,14 @@ def test_the_kernel_reads_what_is_on_the_device(device: Device) -> None:
         assert page_entries(buffer)[0].present
     with pytest.raises(OSError, match="mlock: "):
         by_mlock(PageRun(0, 1))
-    with pytest.raises(OSError, match="vmsplice: "), held_by_pipe(PageRun(0, 1)):
+    with pytest.raises(OSError, match="vmsplice: "), referenced(PageRun(0, 1)):
         pass
 
 
 def test_a_page_in_a_pipe_does_not_move(device: Device) -> None:
     with Buffer() as buffer:
         buffer.write(b"hello")
-        with held_by_pipe(buffer) as reader:
+        with referenced(buffer) as reader:
             with pytest.raises(NotOnDevice):
                 device.migrate_to_device(buffer)
             assert os.read(reader, 5) == b"hello"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
+from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection, protect
 from hmmkit.device import Device
 from hmmkit.faults import counted
 from hmmkit.holding import NoPins, pinned, referenced, shared_with_child
-from hmmkit.kinds import file_mapping, hugetlb_memory, lock, protect, shared_memory
+from hmmkit.kinds import file_mapping, hugetlb_memory, lock, shared_memory
 from hmmkit.outcome import attempt
 from hmmkit.pagemap import page_entries
 from hmmkit.rounds import PAGES_SEEN, Stage, trace_rounds

@@ -11,9 +11,10 @@ import pytest
 
 from hmmkit.device import Device
 from hmmkit.faults import minor_faults
+from hmmkit.huge import HUGE_PAGES
 from hmmkit.instructions import Instructions
 from hmmkit.pagemap import page_entries
-from hmmkit.workload import HUGE_PAGES, Workload
+from hmmkit.workload import Workload
 
 NPAGES = 40
 

@@ -11,6 +11,7 @@ import errno
 
 import pytest
 
+from hmmkit.buffer import advise, discard
 from hmmkit.counters import read_counters
 from hmmkit.device import Device
 from hmmkit.figures.levels import is_one_entry
@@ -18,8 +19,6 @@ from hmmkit.huge import (
     HUGE_PAGES,
     MADV_COLLAPSE,
     HugeBuffer,
-    advise,
-    discard,
     has_huge_device_pages,
     split_counts,
 )

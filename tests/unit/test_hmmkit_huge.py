@@ -7,10 +7,10 @@ import re
 
 import pytest
 
-from hmmkit.buffer import PAGE_SIZE, PageRun, Protection
+from hmmkit.buffer import PAGE_SIZE, PageRun, Protection, advise, discard, move, protect
 from hmmkit.figures import page_levels
 from hmmkit.figures.levels import is_one_entry, state
-from hmmkit.huge import HUGE_PAGES, HUGE_SIZE, HugeBuffer, advise, discard, move, numbers_in, protect
+from hmmkit.huge import HUGE_PAGES, HUGE_SIZE, HugeBuffer, numbers_in
 from hmmkit.maps import mapping_at, own_mappings
 from hmmkit.snapshot import MirrorPage, Snapshot
 
