@@ -13,6 +13,10 @@
  * made with page faults off: it goes through as long as the buffer's pages are
  * there. Where one is not, that page goes through a bounce buffer, in two steps.
  *
+ * A copy that fails on the caller's buffer is not taken back. So a WRITE from a
+ * buffer that ends in the midst of a page has written the pages before, and the
+ * part of that page which could be read; cpages counts the whole ones only.
+ *
  * What is missing is asked for before the first byte is copied, so one of the
  * errors of mirror.c usually means that nothing was copied. To these come
  * -EFAULT for the caller's buffer, -ENOMEM for the bounce buffer and -EINVAL if

@@ -10,15 +10,17 @@ skipped. The stress test meets it by chance.
 
 from __future__ import annotations
 
+import errno
 import mmap
 from collections.abc import Callable
+from fcntl import ioctl
 from pathlib import Path
 
 import pytest
 
 from hmmkit.accesses import by_proc_mem, by_write
 from hmmkit.accounting import charged, join, memory_cgroup, resident, rss_anon, smaps
-from hmmkit.buffer import PAGE_SIZE, Buffer, Pages, Protection, protect
+from hmmkit.buffer import PAGE_SIZE, Buffer, Pages, Protection, discard, protect
 from hmmkit.child import Child
 from hmmkit.device import Device
 from hmmkit.errors import Cause, InvalidRequest, NotOnDevice, ReadOnlyMemory
@@ -28,7 +30,7 @@ from hmmkit.kinds import file_mapping, hugetlb_memory, lock, shared_memory
 from hmmkit.pagemap import SwapTypes, page_entries
 from hmmkit.ram import free_pages
 from hmmkit.swap import page_out, zram_swap
-from hmmkit.uapi import Prot
+from hmmkit.uapi import Command, Prot, Request
 from tests.machine.memory import is_marked, mark, marked, missing_faults_watched, on_device
 
 MADV_PAGEOUT = 21  # <asm-generic/mman-common.h>
@@ -198,6 +200,19 @@ def test_what_moved_before_an_error_stays_moved(device: Device) -> None:
     assert on_device(device, region) == [page < 300 for page in range(600)]
     protect(region.part(300, 1), Protection.READ)
     assert is_marked(region)
+
+
+def test_a_write_from_a_buffer_that_ends_too_early_writes_what_there_is(device: Device) -> None:
+    region, source = Buffer(3), Buffer(3)
+    region.write(b"o" * region.size)
+    source.write(b"x" * source.size)
+    discard(source.part(2, 1))
+    command = Command(addr=region.address, ptr=source.address + 1000, npages=3)
+    with pytest.raises(OSError) as caught:
+        ioctl(device.fileno(), Request.WRITE, command)
+    assert (caught.value.errno, command.cpages) == (errno.EFAULT, 1)
+    there = 2 * PAGE_SIZE - 1000
+    assert region.read(region.size) == b"x" * there + b"o" * (region.size - there)
 
 
 # --- What becomes of a page on the device
