@@ -36,10 +36,6 @@ OTHERS_PAGES = ("slab", "memremap_pages", "stack_depot", "get_huge_zero_folio", 
 INJECTING = "tests.stress: allocations fail from here on"
 UNLOAD_SECONDS = 60
 DYING_SECONDS = 20
-# The C library's restartable sequences: whenever a thread was put off its processor the kernel
-# writes to a page of the thread's, after a fork a shared one, and a copy of it for which there is
-# no memory is a SIGSEGV (kernel/rseq.c). Nothing of that is the driver's.
-NO_RSEQ = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 LATE_SECONDS = 1800  # longer than a program was told, or takes under the slowest of kernels
 
 
@@ -81,7 +77,7 @@ class Torment:
         print(f"{' '.join(map(str, command))} ...", flush=True)
         began = time.monotonic()
         try:
-            status = subprocess.Popen(words, env={**os.environ, **NO_RSEQ}).wait(self.seconds + LATE_SECONDS)
+            status = subprocess.Popen(words).wait(self.seconds + LATE_SECONDS)
         except subprocess.TimeoutExpired:  # nor is this
             raise SystemExit(f"{command[0]} did not end") from None
         print(f"{command[0]}: status {status} after {time.monotonic() - began:.0f} s", flush=True)
