@@ -36,25 +36,20 @@ static unsigned long dmirror_first_missing(struct dmirror *dmirror,
 					   unsigned long end,
 					   unsigned long need)
 {
-	XA_STATE(xas, &dmirror->page_table, start >> PAGE_SHIFT);
-	void *entry;
+	while (start < end && !fatal_signal_pending(current)) {
+		unsigned long stop = start + dmirror_batch_size(start, end);
+		const unsigned long *pte;
 
-	rcu_read_lock();
-	for (entry = xas_load(&xas);
-	     start < end && dmirror_pte_allows(entry, need);
-	     entry = xas_next(&xas)) {
-		start += PAGE_SIZE;
-		if (start & (DMIRROR_BLOCK_SIZE - 1))
-			continue;
-		/* Give way now and then. */
-		xas_pause(&xas);
-		rcu_read_unlock();
+		mutex_lock(&dmirror->mutex);
+		pte = dmirror_table_find(dmirror, start);
+		while (pte && start < stop && dmirror_pte_allows(*pte++, need))
+			start += PAGE_SIZE;
+		mutex_unlock(&dmirror->mutex);
+
+		if (start < stop)
+			break;
 		cond_resched();
-		if (fatal_signal_pending(current))
-			return start;
-		rcu_read_lock();
 	}
-	rcu_read_unlock();
 	return start;
 }
 
@@ -90,29 +85,26 @@ static bool dmirror_copy_page(unsigned long pte, char __user *user,
 }
 
 /*
- * The device at work: copy up to the first page that it cannot use, or that is
- * not there in the caller's buffer. With a bounce buffer only the former can be.
+ * The device at work: copy a batch, up to the first page that it cannot use, or
+ * that is not there in the caller's buffer. With a bounce buffer only the former
+ * can be.
  */
 static unsigned long dmirror_copy_present(struct dmirror *dmirror,
 					  unsigned long start,
 					  unsigned long end, char __user *user,
 					  char *bounce, unsigned long need)
 {
-	XA_STATE(xas, &dmirror->page_table, start >> PAGE_SHIFT);
-	void *entry;
+	const unsigned long *pte;
 
 	mutex_lock(&dmirror->mutex);
-	rcu_read_lock();
-	for (entry = xas_load(&xas);
-	     start < end && dmirror_pte_allows(entry, need);
-	     entry = xas_next(&xas)) {
-		if (!dmirror_copy_page(xa_to_value(entry), user, bounce,
+	pte = dmirror_table_find(dmirror, start);
+	while (pte && start < end && dmirror_pte_allows(*pte, need)) {
+		if (!dmirror_copy_page(*pte++, user, bounce,
 				       need & DMIRROR_PTE_WRITE))
 			break;
 		start += PAGE_SIZE;
 		user += PAGE_SIZE;
 	}
-	rcu_read_unlock();
 	mutex_unlock(&dmirror->mutex);
 	return start;
 }
@@ -161,8 +153,7 @@ static int dmirror_copy(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
 				cmd->faults++;
 		}
 
-		/* Near the end of all addresses a sum could wrap. */
-		next = addr + min(end - addr, DMIRROR_BATCH * PAGE_SIZE);
+		next = addr + dmirror_batch_size(addr, end);
 		next = dmirror_copy_present(dmirror, addr, next, user, NULL,
 					    need);
 		if (next == addr)
@@ -210,7 +201,10 @@ static int dmirror_work(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd,
  */
 int dmirror_read(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
 {
-	const struct dmirror_access access = { .ask = dmirror_range_fault };
+	const struct dmirror_access access = {
+		.need = DMIRROR_PTE_PRESENT,
+		.ask = dmirror_range_fault,
+	};
 
 	return dmirror_work(dmirror, cmd, &access);
 }
@@ -228,6 +222,7 @@ int dmirror_read(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
 int dmirror_read_unlocked(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
 {
 	const struct dmirror_access access = {
+		.need = DMIRROR_PTE_PRESENT,
 		.ask = dmirror_range_fault_unlocked,
 	};
 

@@ -34,7 +34,7 @@ struct hmm_range;
  * Pages that HMM is asked about at a time: bounds what is on the stack and how
  * long a lock is held.
  */
-#define DMIRROR_BATCH		32
+#define DMIRROR_BATCH		64
 
 #define DMIRROR_COHERENT_DEVICES	2
 #define DMIRROR_COHERENT_SIZE		SZ_256M	/* memory of each */
@@ -173,17 +173,33 @@ struct dmirror_batch {
 };
 
 /**
+ * struct dmirror_table - the device's page table for one block of addresses
+ * @block: number of the block: which addresses
+ * @used: how many of the entries are set
+ * @entries: a page of them, DMIRROR_BLOCK_PAGES; 0 is none
+ *
+ * @used and @entries are protected by dmirror.mutex.
+ */
+struct dmirror_table {
+	unsigned long block;
+	unsigned int used;
+	unsigned long *entries;
+};
+
+/**
  * struct dmirror - an open file: one address space seen by one device
  * @device: the device
  * @notifier: tells of every change in the address space, for as long as the
  *	file is open. It names the mm; the mm may be dying, so whoever works in
  *	it takes a reference first (mmget_not_zero()).
- * @page_table: the device's page table: page number to what dmirror_pte_*()
- *	know
- * @mutex: protects @page_table and keeps the pages in it from going away. Taken
+ * @page_table: the device's page table: leads from the number of a block of
+ *	addresses to its struct dmirror_table, see table.c
+ * @empty: the table that was emptied last, NULL or one of @page_table; all
+ *	others have an entry that is set
+ * @mutex: protects @page_table, @empty and keeps the pages in it from going away. Taken
  *	inside mmap_lock (the notifier is called with it), so mmap_lock is never
- *	taken inside it; no page is allocated and no user memory touched under
- *	it.
+ *	taken inside it; no memory is waited for and no user memory touched
+ *	under it.
  *
  * A child that inherits the file keeps acting on the address space of the
  * process that opened it.
@@ -192,21 +208,22 @@ struct dmirror {
 	struct dmirror_device *device;
 	struct mmu_interval_notifier notifier;
 	struct xarray page_table;
+	struct dmirror_table *empty;
 	struct mutex mutex;		/* see above */
 };
 
 /*
- * An entry of the device's page table: an XArray value made of the PFN and a
- * few bits.
+ * An entry of the device's page table: the PFN and a few bits.
  */
-#define DMIRROR_PTE_WRITE	BIT(0)	/* the device may write */
-#define DMIRROR_PTE_DEVICE	BIT(1)	/* the page is on this device */
-#define DMIRROR_PTE_EXCLUSIVE	BIT(2)	/* and the CPU may not touch it */
-#define DMIRROR_PTE_SHIFT	3
+#define DMIRROR_PTE_PRESENT	BIT(0)	/* in every entry */
+#define DMIRROR_PTE_WRITE	BIT(1)	/* the device may write */
+#define DMIRROR_PTE_DEVICE	BIT(2)	/* the page is on this device */
+#define DMIRROR_PTE_EXCLUSIVE	BIT(3)	/* and the CPU may not touch it */
+#define DMIRROR_PTE_SHIFT	4
 
 /**
  * struct dmirror_access - what the device is going to do with a page
- * @need: bits that the page's entry has to have; 0 is a plain read
+ * @need: bits that the page's entry has to have
  * @ask: how to ask the kernel for a page without such an entry
  */
 struct dmirror_access {
@@ -214,14 +231,58 @@ struct dmirror_access {
 	int (*ask)(struct dmirror *dmirror, struct hmm_range *range);
 };
 
-static inline void *dmirror_pte_get(struct dmirror *dmirror, unsigned long addr)
+static inline unsigned long dmirror_pte(const struct page *page,
+					unsigned long bits)
 {
-	return xa_load(&dmirror->page_table, addr >> PAGE_SHIFT);
+	return page_to_pfn(page) << DMIRROR_PTE_SHIFT | DMIRROR_PTE_PRESENT |
+	       bits;
 }
 
-static inline bool dmirror_pte_allows(const void *entry, unsigned long need)
+static inline bool dmirror_pte_allows(unsigned long pte, unsigned long need)
 {
-	return xa_is_value(entry) && (xa_to_value(entry) & need) == need;
+	return (pte & need) == need;
+}
+
+/* Which entry of a table is that of addr. */
+static inline unsigned long dmirror_table_index(unsigned long addr)
+{
+	return addr / PAGE_SIZE % DMIRROR_BLOCK_PAGES;
+}
+
+/* Which entries of a table belong to a range that begins at addr ... */
+static inline unsigned long dmirror_table_first(const struct dmirror_table *table,
+						unsigned long addr)
+{
+	return addr / DMIRROR_BLOCK_SIZE == table->block ?
+	       dmirror_table_index(addr) : 0;
+}
+
+/* ... and ends with addr. */
+static inline unsigned long dmirror_table_last(const struct dmirror_table *table,
+					       unsigned long addr)
+{
+	return addr / DMIRROR_BLOCK_SIZE == table->block ?
+	       dmirror_table_index(addr) : DMIRROR_BLOCK_PAGES - 1;
+}
+
+/* Caller holds dmirror->mutex. */
+static inline void dmirror_table_set(struct dmirror_table *table,
+				     unsigned long addr, unsigned long pte)
+{
+	unsigned long *entry = &table->entries[dmirror_table_index(addr)];
+
+	if (!*entry)
+		table->used++;
+	*entry = pte;
+}
+
+/* How many bytes from addr on are one batch: of one block, before end. */
+static inline unsigned long dmirror_batch_size(unsigned long addr,
+					       unsigned long end)
+{
+	/* Near the end of all addresses a sum could wrap. */
+	return min3(end - addr, DMIRROR_BATCH * PAGE_SIZE,
+		    DMIRROR_BLOCK_SIZE - addr % DMIRROR_BLOCK_SIZE);
 }
 
 /* The end of the range of a command; dmirror_ioctl() saw that it fits. */
@@ -301,6 +362,15 @@ int dmirror_range_fault_unlocked(struct dmirror *dmirror,
 				 struct hmm_range *range);
 int dmirror_fault(struct dmirror *dmirror, unsigned long start,
 		  unsigned long end, const struct dmirror_access *access);
+
+/* table.c */
+struct dmirror_table *dmirror_table_get(struct dmirror *dmirror,
+					unsigned long addr);
+const unsigned long *dmirror_table_find(struct dmirror *dmirror,
+					unsigned long addr);
+void dmirror_table_forget(struct dmirror *dmirror, unsigned long start,
+			  unsigned long last, bool atomic);
+void dmirror_table_end(struct dmirror *dmirror);
 
 /* access.c */
 int dmirror_read(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd);

@@ -115,13 +115,13 @@ static int dmirror_exclusive_prepare(struct dmirror *dmirror,
 static int dmirror_exclusive_store(struct dmirror *dmirror, unsigned long addr,
 				   struct page *page)
 {
-	unsigned long pte = page_to_pfn(page) << DMIRROR_PTE_SHIFT;
-	void *old;
+	struct dmirror_table *table = dmirror_table_get(dmirror, addr);
+	unsigned long bits = DMIRROR_PTE_WRITE | DMIRROR_PTE_EXCLUSIVE;
 
-	pte |= DMIRROR_PTE_WRITE | DMIRROR_PTE_EXCLUSIVE;
-	old = xa_store(&dmirror->page_table, addr >> PAGE_SHIFT,
-		       xa_mk_value(pte), GFP_ATOMIC);
-	return xa_err(old);
+	if (!table)
+		return -ENOMEM;
+	dmirror_table_set(table, addr, dmirror_pte(page, bits));
+	return 0;
 }
 
 /* One attempt. -EBUSY: the page was not to be had, or has gone again. */
@@ -209,17 +209,28 @@ int dmirror_exclusive(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
 int dmirror_check_exclusive(struct dmirror *dmirror,
 			    struct hmm_dmirror_cmd *cmd)
 {
-	unsigned long last = (dmirror_cmd_end(cmd) - 1) >> PAGE_SHIFT;
-	unsigned long index;
-	void *entry;
+	unsigned long last = dmirror_cmd_end(cmd) - 1;
+	unsigned long block = cmd->addr / DMIRROR_BLOCK_SIZE;
+	struct dmirror_table *table;
 
-	xa_for_each_range(&dmirror->page_table, index, entry,
-			  cmd->addr >> PAGE_SHIFT, last) {
-		if (dmirror_pte_allows(entry, DMIRROR_PTE_EXCLUSIVE))
-			cmd->cpages++;
+	do {
+		unsigned long i;
+
+		/* The next one that there is. */
+		mutex_lock(&dmirror->mutex);
+		table = xa_find(&dmirror->page_table, &block,
+				last / DMIRROR_BLOCK_SIZE, XA_PRESENT);
+		for (i = table ? dmirror_table_first(table, cmd->addr) : 0;
+		     table && i <= dmirror_table_last(table, last); i++)
+			if (dmirror_pte_allows(table->entries[i],
+					       DMIRROR_PTE_EXCLUSIVE))
+				cmd->cpages++;
+		mutex_unlock(&dmirror->mutex);
+
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
-	}
+	} while (table && block++ < last / DMIRROR_BLOCK_SIZE);
+
 	return cmd->cpages ? -EPERM : 0;
 }

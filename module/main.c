@@ -75,7 +75,7 @@ static int dmirror_close(struct inode *inode, struct file *file)
 
 	/* Waits for a running callback; none comes after. */
 	mmu_interval_notifier_remove(&dmirror->notifier);
-	xa_destroy(&dmirror->page_table);
+	dmirror_table_end(dmirror);
 	kfree(dmirror);
 	return 0;
 }

@@ -2,10 +2,10 @@
 /**
  * DOC: Mirror: the device follows the CPU's page table
  *
- * The device of this driver has a page table of its own, dmirror.page_table,
- * and works with the same addresses as the process. An entry holds a PFN and
- * says whether the device may write there. The device works through these
- * entries, page by page (access.c); where one is missing it has a page fault.
+ * The device of this driver has a page table of its own (table.c) and works
+ * with the same addresses as the process. An entry holds a PFN and says whether
+ * the device may write there. The device works through these entries, page by
+ * page (access.c); where one is missing it has a page fault.
  *
  * dmirror_fault() serves it. hmm_range_fault() walks the CPU's page table,
  * faults in on behalf of the device what is not there, and reports one PFN for
@@ -61,34 +61,13 @@ static struct page *dmirror_hmm_page(unsigned long hmm_pfn, unsigned long addr)
 static unsigned long dmirror_pte_make(const struct dmirror_device *device,
 				      struct page *page, unsigned long hmm_pfn)
 {
-	unsigned long pte = page_to_pfn(page) << DMIRROR_PTE_SHIFT;
+	unsigned long bits = 0;
 
 	if (hmm_pfn & HMM_PFN_WRITE)
-		pte |= DMIRROR_PTE_WRITE;
+		bits |= DMIRROR_PTE_WRITE;
 	if (dmirror_page_is_on(page, device))
-		pte |= DMIRROR_PTE_DEVICE;
-	return pte;
-}
-
-/* Forget a range; whoever may not sleep (atomic) does it in one go. */
-static void dmirror_forget(struct dmirror *dmirror, unsigned long first,
-			   unsigned long last, bool atomic)
-{
-	XA_STATE(xas, &dmirror->page_table, first);
-	unsigned long n = 0;
-	void *entry;
-
-	xas_lock(&xas);
-	xas_for_each(&xas, entry, last) {
-		xas_store(&xas, NULL);
-		if (atomic || ++n % DMIRROR_BLOCK_PAGES)
-			continue;
-		xas_pause(&xas);
-		xas_unlock(&xas);
-		cond_resched();
-		xas_lock(&xas);
-	}
-	xas_unlock(&xas);
+		bits |= DMIRROR_PTE_DEVICE;
+	return dmirror_pte(page, bits);
 }
 
 static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
@@ -112,9 +91,8 @@ static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
 		return false;
 
 	mmu_interval_set_seq(notifier, seq);
-	dmirror_forget(dmirror, range->start >> PAGE_SHIFT,
-		       (range->end - 1) >> PAGE_SHIFT,
-		       !mmu_notifier_range_blockable(range));
+	dmirror_table_forget(dmirror, range->start, range->end - 1,
+			     !mmu_notifier_range_blockable(range));
 	mutex_unlock(&dmirror->mutex);
 	return true;
 }
@@ -204,16 +182,17 @@ int dmirror_range_fault_unlocked(struct dmirror *dmirror,
 }
 
 /*
- * Store what HMM reported, from range->start and the entry that xas stands at
- * on. If a page does not allow what is needed, leave its address in
- * range->start and say why: -ENOENT, not there or not on the device; -EAGAIN, a
- * page of the device that the process may only read at the moment.
+ * Store what HMM reported, a batch. If a page does not allow what is needed,
+ * leave its address in range->start and say why: -ENOENT, not there or not on
+ * the device; -EAGAIN, a page of the device that the process may only read at
+ * the moment. Caller holds dmirror->mutex.
  */
-static int dmirror_store_entries(struct dmirror *dmirror,
-				 struct hmm_range *range,
-				 const unsigned long *hmm_pfn,
-				 unsigned long need, struct xa_state *xas)
+static int dmirror_store(struct dmirror *dmirror, struct hmm_range *range,
+			 unsigned long need)
 {
+	const unsigned long *hmm_pfn = range->hmm_pfns;
+	struct dmirror_table *table = NULL;
+
 	for (; range->start < range->end; range->start += PAGE_SIZE) {
 		unsigned long pte;
 
@@ -227,34 +206,13 @@ static int dmirror_store_entries(struct dmirror *dmirror,
 		if (need & ~pte & DMIRROR_PTE_WRITE)
 			return -EAGAIN;
 
-		xas_store(xas, xa_mk_value(pte));
-		if (xas_error(xas))
-			return 0;
-		xas_next(xas);
+		table = table ?: dmirror_table_get(dmirror, range->start);
+		if (!table)
+			return -ENOMEM;
+		dmirror_table_set(table, range->start, pte);
 		hmm_pfn++;
 	}
 	return 0;
-}
-
-/* The same with the locks. Caller holds dmirror->mutex. */
-static int dmirror_store(struct dmirror *dmirror, struct hmm_range *range,
-			 unsigned long need)
-{
-	unsigned long start = range->start;
-	XA_STATE(xas, &dmirror->page_table, start >> PAGE_SHIFT);
-	int ret;
-
-	/* The notifier takes the mutex in reclaim: do not wait for it. */
-	do {
-		const unsigned long *hmm_pfn = range->hmm_pfns +
-			((range->start - start) >> PAGE_SHIFT);
-
-		xas_lock(&xas);
-		ret = dmirror_store_entries(dmirror, range, hmm_pfn, need, &xas);
-		xas_unlock(&xas);
-	} while (xas_nomem(&xas, GFP_ATOMIC));
-
-	return ret ?: xas_error(&xas);
 }
 
 /**
@@ -285,11 +243,10 @@ int dmirror_fault(struct dmirror *dmirror, unsigned long start,
 		range.default_flags |= HMM_PFN_REQ_WRITE;
 
 	while (range.start < end) {
-		range.end = end;
-		if (!range.dev_private_owner)
-			range.end = range.start + PAGE_SIZE;
-		else if (end - range.start > DMIRROR_BATCH * PAGE_SIZE)
-			range.end = range.start + DMIRROR_BATCH * PAGE_SIZE;
+		range.end = range.start + PAGE_SIZE;
+		if (range.dev_private_owner)
+			range.end = range.start +
+				    dmirror_batch_size(range.start, end);
 
 		ret = access->ask(dmirror, &range);
 		if (ret)
