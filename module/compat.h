@@ -14,10 +14,12 @@
 #include <linux/hmm.h>
 #include <linux/kconfig.h>
 #include <linux/memremap.h>
+#include <linux/mempolicy.h>
 #include <linux/migrate.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/rmap.h>
+#include <linux/sched.h>
 
 #if !IS_ENABLED(CONFIG_DEVICE_PRIVATE)
 #error "this kernel has no CONFIG_DEVICE_PRIVATE, so it cannot hold device-private pages"
@@ -143,6 +145,19 @@ static inline struct page *dmirror_vma_alloc_huge(struct vm_area_struct *vma,
 #ifndef alloc_pages_bulk
 #define alloc_pages_bulk	alloc_pages_bulk_array
 #endif
+
+/*
+ * Has anybody said from which NUMA node the memory is to come? A kernel without
+ * CONFIG_NUMA cannot be told.
+ */
+static inline bool dmirror_has_mempolicy(const struct vm_area_struct *vma)
+{
+#ifdef CONFIG_NUMA
+	return vma_policy(vma) || current->mempolicy;
+#else
+	return false;
+#endif
+}
 
 /*
  * migrate_device_pfns() takes a list of device pages, not a range.

@@ -331,6 +331,8 @@ void dmirror_chunk_init_blocks(struct dmirror_chunk *chunk);
 void dmirror_chunk_offer(struct dmirror_chunk *chunk, bool offer);
 void dmirror_block_used(struct dmirror_block *block, unsigned long *used);
 bool dmirror_device_has_room(struct dmirror_device *device, bool huge);
+unsigned long dmirror_pages_bulk(gfp_t gfp, struct page **pages,
+				 unsigned long n);
 int dmirror_pages_alloc(struct dmirror_device *device, struct page **pages,
 			unsigned long n);
 struct dmirror_block *dmirror_block_take(struct dmirror_device *device);

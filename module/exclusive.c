@@ -12,8 +12,9 @@
  * CPU takes back at its first touch; HMM_DMIRROR_CHECK_EXCLUSIVE tells whether
  * it has.
  *
- * For each page there are three steps. dmirror_range_fault() makes sure that it
- * is there and may be written. make_device_exclusive() replaces the CPU's entry
+ * For each page there are three steps. dmirror_range_fault() makes sure, for a
+ * batch at a time, that it is there and may be written. make_device_exclusive()
+ * replaces the CPU's entry
  * and returns with the page locked. Then the device's entry is made, unless the
  * sequence number says that the mapping has changed in the meantime: as long as
  * the page is locked the CPU's fault cannot undo the step, but an unmap can.
@@ -79,36 +80,44 @@ static int dmirror_split(struct dmirror *dmirror, unsigned long addr)
 	return 0;
 }
 
-/* See to it that the page is there, writable, and not part of a huge one. */
-static int dmirror_exclusive_prepare(struct dmirror *dmirror,
-				     unsigned long addr)
+/* Can it be made exclusive as it is? */
+static bool dmirror_exclusive_fits(unsigned long hmm_pfn)
 {
-	struct hmm_dmirror_cmd fetch = { .addr = addr, .npages = 1 };
-	unsigned long pfn = 0;
-	struct hmm_range range = {
-		.start = addr,
-		.end = addr + PAGE_SIZE,
-		.hmm_pfns = &pfn,
-		.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
-	};
+	return !is_device_coherent_page(hmm_pfn_to_page(hmm_pfn)) &&
+	       (DMIRROR_EXCLUSIVE_IN_HUGE || !hmm_pfn_to_map_order(hmm_pfn));
+}
+
+/*
+ * See to it that the pages from range->start on are there and writable, and
+ * that the first of them is in no huge page and on no device-coherent one. On
+ * return range->end is after the last page that is so.
+ */
+static int dmirror_exclusive_prepare(struct dmirror *dmirror,
+				     struct hmm_range *range)
+{
+	struct hmm_dmirror_cmd fetch = { .addr = range->start, .npages = 1 };
+	unsigned long addr = range->start, i = 0;
 	bool coherent, ours;
 	struct page *page;
 	int ret;
 
-	ret = dmirror_range_fault(dmirror, &range);
+	ret = dmirror_range_fault(dmirror, range);
 	if (ret)
 		return ret;
-	page = hmm_pfn_to_page(pfn);
+	page = hmm_pfn_to_page(range->hmm_pfns[0]);
 	coherent = is_device_coherent_page(page);
 	ours = dmirror_page_is_on(page, dmirror->device);
+	while (addr < range->end && dmirror_exclusive_fits(range->hmm_pfns[i++]))
+		addr += PAGE_SIZE;
 	mutex_unlock(&dmirror->mutex);
 
+	range->end = max(addr, range->start + PAGE_SIZE);
+	if (addr > range->start)
+		return 0;
 	if (coherent)
 		return ours ? dmirror_migrate_to_system(dmirror, &fetch) :
 			      -EOPNOTSUPP;
-	if (!DMIRROR_EXCLUSIVE_IN_HUGE && hmm_pfn_to_map_order(pfn))
-		ret = dmirror_split(dmirror, addr);
-	return ret;
+	return dmirror_split(dmirror, addr);
 }
 
 /* Caller holds dmirror->mutex. */
@@ -154,20 +163,52 @@ static int dmirror_exclusive_try(struct dmirror *dmirror, unsigned long addr)
 	return ret;
 }
 
-static int dmirror_exclusive_page(struct dmirror *dmirror, unsigned long addr)
+/* One batch, from *addr on, which is set to where it got. */
+static int dmirror_exclusive_batch(struct dmirror *dmirror, unsigned long *addr,
+				   unsigned long end)
 {
-	unsigned long timeout = jiffies +
-				msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	unsigned long pfns[DMIRROR_BATCH] = {};
+	struct hmm_range range = {
+		.start = *addr,
+		.end = end,
+		.hmm_pfns = pfns,
+		.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+	};
 	int ret;
 
-	do {
-		/* This ends on a fatal signal, and gives way. */
-		ret = dmirror_exclusive_prepare(dmirror, addr);
+	/* This ends on a fatal signal, and gives way. */
+	ret = dmirror_exclusive_prepare(dmirror, &range);
+	while (!ret && *addr < range.end) {
+		ret = dmirror_exclusive_try(dmirror, *addr);
 		if (!ret)
-			ret = dmirror_exclusive_try(dmirror, addr);
-	} while (ret == -EBUSY && time_before(jiffies, timeout));
-
+			*addr += PAGE_SIZE;
+	}
 	return ret;
+}
+
+static int dmirror_exclusive_range(struct dmirror *dmirror, unsigned long addr,
+				   unsigned long end)
+{
+	unsigned long patience = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+	unsigned long timeout = jiffies + patience;
+	bool alone = false;
+
+	while (addr < end) {
+		unsigned long size = dmirror_batch_size(addr, end);
+		unsigned long from = addr;
+		int ret;
+
+		ret = dmirror_exclusive_batch(dmirror, &addr, addr +
+					      (alone ? PAGE_SIZE : size));
+		if (addr > from)
+			timeout = jiffies + patience;
+		else if (ret && alone && (ret != -EBUSY ||
+					  time_after(jiffies, timeout)))
+			return ret;
+		/* One page may be to blame. Those before it are to be taken. */
+		alone = ret;
+	}
+	return 0;
 }
 
 /**
@@ -183,14 +224,11 @@ static int dmirror_exclusive_page(struct dmirror *dmirror, unsigned long addr)
 int dmirror_exclusive(struct dmirror *dmirror, struct hmm_dmirror_cmd *cmd)
 {
 	struct mm_struct *mm = dmirror->notifier.mm;
-	unsigned long end = dmirror_cmd_end(cmd);
-	unsigned long addr;
-	int ret = 0;
+	int ret;
 
 	if (!mmget_not_zero(mm))
 		return -EINVAL;
-	for (addr = cmd->addr; !ret && addr < end; addr += PAGE_SIZE)
-		ret = dmirror_exclusive_page(dmirror, addr);
+	ret = dmirror_exclusive_range(dmirror, cmd->addr, dmirror_cmd_end(cmd));
 	mmput(mm);
 
 	if (!ret)

@@ -179,29 +179,46 @@ static int dmirror_send(struct dmirror_device *device,
 	return dmirror_batch_finish(device, batch, ret);
 }
 
+/* An address that nobody has touched is marked, but has no page. */
+static bool dmirror_leaves_device(unsigned long src)
+{
+	return (src & MIGRATE_PFN_MIGRATE) && migrate_pfn_to_page(src);
+}
+
 /* Single pages from the device. */
 static int dmirror_fetch_pages(struct dmirror_device *device,
 			       struct dmirror_batch *batch)
 {
 	struct migrate_vma *args = &batch->args;
+	struct page **ready = batch->pages;
 	unsigned long addr = args->start;
-	unsigned long i;
+	unsigned long i, wanted = 0;
+
+	for (i = 0; i < args->npages; i++)
+		if (dmirror_leaves_device(args->src[i]))
+			wanted++;
+	if (wanted && dmirror_fail_once(device))
+		return -ENOMEM;
+
+	/* Nothing is gained for one page, and a policy would not be asked. */
+	memset(ready, 0, wanted * sizeof(*ready));
+	if (wanted > 1 && vma_is_anonymous(args->vma) &&
+	    !dmirror_has_mempolicy(args->vma))
+		dmirror_pages_bulk(GFP_HIGHUSER_MOVABLE, ready, wanted);
 
 	for (i = 0; i < args->npages; i++, addr += PAGE_SIZE) {
-		struct page *from = migrate_pfn_to_page(args->src[i]);
-		struct page *to = NULL;
+		struct page *to;
 
-		if (!from || !(args->src[i] & MIGRATE_PFN_MIGRATE))
+		if (!dmirror_leaves_device(args->src[i]))
 			continue;
-
-		if (!dmirror_fail_once(device))
-			to = alloc_page_vma(GFP_HIGHUSER_MOVABLE, args->vma,
-					    addr);
+		to = *ready++ ?: alloc_page_vma(GFP_HIGHUSER_MOVABLE,
+						args->vma, addr);
 		if (!to)
 			return -ENOMEM;
 
 		lock_page(to);
-		dmirror_copy_to_system(device, addr, to, from, 1);
+		dmirror_copy_to_system(device, addr, to,
+				       migrate_pfn_to_page(args->src[i]), 1);
 		args->dst[i] = migrate_pfn(page_to_pfn(to));
 	}
 	return 0;

@@ -179,15 +179,26 @@ bool dmirror_device_has_room(struct dmirror_device *device, bool huge)
 	return room;
 }
 
-/* Get backing for @n pages; returns for how many there was system RAM. */
-static unsigned long dmirror_backing_alloc(struct page **pages, unsigned long n)
+/**
+ * dmirror_pages_bulk() - take pages of system RAM, many at a time
+ * @gfp: how to allocate
+ * @pages: filled in from the start, then NULL
+ * @n: how many are wanted
+ *
+ * The page allocator is entered once and not for each page. They come from the
+ * nearest node: it asks for no memory policy.
+ *
+ * Return: how many there were.
+ */
+unsigned long dmirror_pages_bulk(gfp_t gfp, struct page **pages,
+				 unsigned long n)
 {
 	unsigned long got, done = 0;
 
 	/* One call may give fewer, and more the next time. */
 	memset(pages, 0, n * sizeof(*pages));
 	while (done < n) {
-		got = alloc_pages_bulk(DMIRROR_BACKING_GFP, n, pages);
+		got = alloc_pages_bulk(gfp, n, pages);
 		if (got == done)
 			break;
 		done = got;
@@ -251,7 +262,7 @@ int dmirror_pages_alloc(struct dmirror_device *device, struct page **pages,
 	if (dmirror_fail_once(device))
 		return -ENOMEM;
 	if (device->type == MEMORY_DEVICE_PRIVATE)
-		backed = dmirror_backing_alloc(pages, n);
+		backed = dmirror_pages_bulk(DMIRROR_BACKING_GFP, pages, n);
 
 	spin_lock(&device->lock);
 	taken = dmirror_pages_take(device, pages, backed);
