@@ -6,7 +6,8 @@
 Compiles ``costs.c`` and runs it with each driver in a fresh machine whose clock counts the guest's
 instructions. Prints a table for each kernel and kind of page, and writes ``results.json``: what
 chapter 12 tells. The kernel's own driver is ``test_hmm``, built from the tree of the machine's
-kernel, for comparison only. ``results.md`` has the tables, for the chapter.
+kernel, for comparison only. The floor is ``floor/``, a driver that does the least: what it costs is
+the kernel's part. ``results.md`` has the tables, for the chapter.
 
 A figure of the table repeats to within one in a thousand on any host, however busy: the file has
 three digits of each, and no date, so that a second run gives the same file but for a last digit.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +39,11 @@ PAGES = (1, 4, 16, 64, 256, 1024, 4096, 65536)
 HUGE_PAGES = (512, 1024, 4096, 65536)
 SHOWN = {"base": (1, 64, 4096, 65536), "huge": (512, 4096, 65536)}  # the rest is for plots
 DRIVERS = {"ours": "hmm_dmirror", "kernel's own": "test_hmm"}
+# The driver that does the least, and what it can do: how these operations' names begin.
+FLOOR = "floor"
+FLOOR_SOURCE = HERE / "floor"
+FLOOR_OPERATIONS = ("to device", "back by")
+FLOOR_PAGES = 4096  # where the chapter's tables compare with it
 # Faults once more with the window that grows while they follow each other.
 WINDOW = 64
 WINDOWED = "back by fault"
@@ -82,15 +89,40 @@ def compile_program() -> Path:
     return directory / "costs"
 
 
+def compile_floor(kernel: Kernel) -> Path:
+    """The driver that does the least, for ``kernel``; BuildError with the compiler's words."""
+    sources = {path.name: path for path in sorted(FLOOR_SOURCE.iterdir())}
+    ours = module.source_directory()
+    sources |= {
+        "module.Kbuild": ours / "Kbuild",
+        "compat.h": ours / "compat.h",
+        "dkms.conf": ours / "dkms.conf",
+    }
+    sources |= {f"uapi/{path.name}": path for path in sorted((ours / "uapi").iterdir())}
+    key = digest(kernel.build.name, *(f"{name} {file_digest(path)}" for name, path in sources.items()))
+    directory = cache_dir() / "benchmarks" / f"floor-{kernel.name}-{key}"
+    with building(directory) as partial:
+        if partial is not None:
+            log = cache_dir() / "logs" / "benchmarks.log"
+            log.parent.mkdir(exist_ok=True)
+            log.write_text("")
+            for name, path in sources.items():
+                (partial / name).parent.mkdir(exist_ok=True)
+                shutil.copy2(path, partial / name)
+            run_logged(kernel.compile_command(partial), log)
+    return directory / "hmm_floor.ko"
+
+
 def measure(series: str, driver: str, kind: str, pages: Sequence[int]) -> tuple[Kernel, list[Cost]]:
     """Run the program in a fresh machine. TestMachineError if it does not come to its end."""
     setup = session.prepare(series, HARDWARE, load_module=False)
     program = f"{compile_program()} {kind} {' '.join(map(str, pages))}"
-    script = (
-        f"echo {ZRAM} >/sys/block/zram0/disksize; mkswap /dev/zram0 >/dev/null; swapon /dev/zram0\n"
-        f"modprobe {DRIVERS[driver]}\n"
-        f"{program}\n"
-    )
+    script = f"echo {ZRAM} >/sys/block/zram0/disksize; mkswap /dev/zram0 >/dev/null; swapon /dev/zram0\n"
+    if driver == FLOOR:
+        script += f"insmod {compile_floor(setup.kernel)}\n"
+        script += "".join(f"ONLY='{name}' {program}\n" for name in FLOOR_OPERATIONS)
+    else:
+        script += f"modprobe {DRIVERS[driver]}\n{program}\n"
     if driver == "ours" and kind == "base":
         script += (
             f"rmmod {DRIVERS[driver]}; modprobe {DRIVERS[driver]} fault_pages={WINDOW}\n"
@@ -117,15 +149,18 @@ def tables(costs: Iterable[Cost]) -> list[str]:
         chosen = [cost for cost in costs if (cost.kernel, cost.kind) == (series, kind)]
         found = {(cost.operation, cost.pages, cost.driver): cost.instructions for cost in chosen}
         sizes = sorted({cost.pages for cost in chosen} & {*SHOWN[kind]})
-        lines.append(f"Linux {series}, {kind} pages: instructions a page, ours and the kernel's own driver's")
-        lines.append(f"{'pages at a time':28}" + "".join(f"{size:24,}   " for size in sizes))
+        lines.append(
+            f"Linux {series}, {kind} pages: instructions a page: ours, the kernel's own, ratio, floor"
+        )
+        lines.append(f"{'pages at a time':36}" + "".join(f"{size:34,}   " for size in sizes))
         for operation in dict.fromkeys(cost.operation for cost in chosen):
-            line = f"{operation:28}"
+            line = f"{operation:36}"
             for size in sizes:
                 mine = found.get((operation, size, ours))
                 its = found.get((operation.removesuffix(f", window {WINDOW}"), size, other))
                 ratio = f"{mine / its:.2f}" if mine and its else ""
-                line += f"{_figure(mine)}{_figure(its)}{ratio:>7}"
+                floor = found.get((operation, size, FLOOR))
+                line += f"{_figure(mine)}{_figure(its)}{ratio:>7}{_figure(floor)}"
             lines.append(line.rstrip())
         lines.append("")
     return lines
@@ -136,7 +171,10 @@ def _figure(value: float | None) -> str:
 
 
 def as_markdown(costs: Iterable[Cost]) -> str:
-    """The tables as the book shows them: instructions a page of ours, and the ratio in brackets."""
+    """The tables as the book shows them: instructions a page of ours, and the ratio in brackets.
+
+    Single pages have two columns more, for FLOOR_PAGES pages: the floor, and what is above it.
+    """
     costs = list(costs)
     ours, other = DRIVERS
     text = "<!-- Written by make bench. -->\n"
@@ -145,8 +183,13 @@ def as_markdown(costs: Iterable[Cost]) -> str:
         found = {(cost.operation, cost.pages, cost.driver): cost.instructions for cost in chosen}
         sizes = sorted({cost.pages for cost in chosen} & {*SHOWN[kind]})
         heads = "".join(f" | {size:,} page{'s' if size > 1 else ''}" for size in sizes)
+        aligned = len(sizes)
+        floors = kind == "base"
+        if floors:
+            heads += " | floor | the driver's part"
+            aligned += 2
         text += f"\n| Linux {series}, {'single' if kind == 'base' else 'huge'} pages{heads} |\n"
-        text += "|---" + "|--:" * len(sizes) + "|\n"
+        text += "|---" + "|--:" * aligned + "|\n"
         for operation in dict.fromkeys(cost.operation for cost in chosen):
             cells = []
             for size in sizes:
@@ -154,6 +197,10 @@ def as_markdown(costs: Iterable[Cost]) -> str:
                 its = found.get((operation.removesuffix(f", window {WINDOW}"), size, other))
                 ratio = f" ({mine / its:.2f})" if mine and its else ""
                 cells.append(f"{mine:,}{ratio}" if mine else "")
+            if floors:
+                mine = found.get((operation, FLOOR_PAGES, ours))
+                least = found.get((operation, FLOOR_PAGES, FLOOR))
+                cells += [f"{least:,}", f"{1 - least / mine:.0%}"] if mine and least else ["", ""]
             text += f"| {operation} | {' | '.join(cells)} |\n"
     return text
 
@@ -170,7 +217,8 @@ def main() -> int:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--kernel", nargs="+", default=SERIES, metavar="SERIES")
     options.add_argument("--most", type=int, default=max(PAGES), metavar="N", help="no more pages at a time")
-    options.add_argument("--driver", nargs="+", default=list(DRIVERS), choices=DRIVERS)
+    drivers = [*DRIVERS, FLOOR]
+    options.add_argument("--driver", nargs="+", default=drivers, choices=drivers)
     options.add_argument("--no-results", action="store_true", help="print only, leave results.json as it is")
     chosen = options.parse_args()
     versions = {"emulator": qemu.version(), "compiler": compiler()}
@@ -183,6 +231,8 @@ def main() -> int:
                 if not pages:
                     continue
                 for driver in chosen.driver:
+                    if driver == FLOOR and kind == "huge":
+                        continue  # it knows single pages only
                     progress = Progress(f"Linux {series}, {kind} pages, {driver}")
                     kernel, measured = measure(series, driver, kind, pages)
                     progress.finish()

@@ -52,11 +52,11 @@ static inline struct dev_pagemap *page_pgmap(const struct page *page)
  * The callback for a device page whose last reference is gone takes a folio.
  * "mm/zone_device: rename page_free callback to folio_free", v6.19.
  */
+void dmirror_folio_free(struct folio *folio);
+
 #ifdef HAVE_FOLIO_FREE
 #define DMIRROR_FREE_OP		.folio_free = dmirror_folio_free
 #else
-void dmirror_folio_free(struct folio *folio);
-
 /* Not inline: a trace of function calls is to show it. */
 static void __maybe_unused dmirror_page_free(struct page *page)
 {

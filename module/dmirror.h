@@ -336,7 +336,6 @@ unsigned long dmirror_pages_bulk(gfp_t gfp, struct page **pages,
 int dmirror_pages_alloc(struct dmirror_device *device, struct page **pages,
 			unsigned long n);
 struct dmirror_block *dmirror_block_take(struct dmirror_device *device);
-void dmirror_folio_free(struct folio *folio);
 
 /* huge.c */
 bool dmirror_batch_is_huge(const struct dmirror_batch *batch);

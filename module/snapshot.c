@@ -28,6 +28,7 @@ static u8 dmirror_snapshot_byte(const struct dmirror_device *device,
 				unsigned long hmm_pfn)
 {
 	unsigned int shift = hmm_pfn_to_map_order(hmm_pfn) + PAGE_SHIFT;
+	unsigned long pfn = hmm_pfn & ~HMM_PFN_FLAGS;
 	struct page *page;
 	u8 byte;
 
@@ -39,14 +40,14 @@ static u8 dmirror_snapshot_byte(const struct dmirror_device *device,
 	byte = hmm_pfn & HMM_PFN_WRITE ? HMM_DMIRROR_PROT_WRITE :
 					 HMM_DMIRROR_PROT_READ;
 
-	page = hmm_pfn_to_page(hmm_pfn);
+	page = pfn_to_page(pfn);
 	if (is_device_private_page(page))
 		byte |= HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL;
 	else if (is_device_coherent_page(page))
 		byte |= dmirror_page_is_on(page, device) ?
 			HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL :
 			HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE;
-	else if (is_zero_pfn(page_to_pfn(page)))
+	else if (is_zero_pfn(pfn))
 		byte |= HMM_DMIRROR_PROT_ZERO;
 
 	if (shift == PMD_SHIFT)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from benchmarks.costs import RESULTS, TABLES, Cost, as_json, as_markdown, rounded, tables
+from benchmarks.costs import FLOOR, RESULTS, TABLES, Cost, as_json, as_markdown, rounded, tables
 
 COSTS = [
     Cost("6.12", "base", "to device", 64, "ours", 5240),
@@ -47,6 +47,20 @@ def test_a_window_is_compared_with_the_other_drivers_single_pages() -> None:
         Cost("7.3", "base", fault, 64, "kernel's own", 8000),
     ]
     assert f"| {fault}, window 64 | 4,000 (0.50) |" in as_markdown(rows)
+
+
+def test_the_floor_is_beside_what_has_one() -> None:
+    rows = [
+        Cost("7.3", "base", "to device", 4096, "ours", 5000),
+        Cost("7.3", "base", "to device", 4096, FLOOR, 2500),
+        Cost("7.3", "base", "READ", 4096, "ours", 800),
+        Cost("7.3", "huge", "to device", 4096, "ours", 1000),
+    ]
+    lines = as_markdown(rows).splitlines()
+    assert "| Linux 7.3, single pages | 4,096 pages | floor | the driver's part |" in lines
+    assert "| to device | 5,000 | 2,500 | 50% |" in lines
+    assert "| READ | 800 |  |  |" in lines
+    assert "| to device | 1,000 |" in lines
 
 
 def test_the_committed_tables_are_those_of_the_results() -> None:
