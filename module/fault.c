@@ -43,9 +43,9 @@
 #include "dmirror.h"
 #include "trace.h"
 
-static unsigned int dmirror_fault_pages = 1;
+static unsigned int dmirror_fault_pages = 64;
 module_param_named(fault_pages, dmirror_fault_pages, uint, 0444);
-MODULE_PARM_DESC(fault_pages, "most pages brought back per CPU fault while faults follow each other, a power of two from 1 to 512 (default: 1)");
+MODULE_PARM_DESC(fault_pages, "most pages brought back per CPU fault while faults follow each other, a power of two from 1 to 512 (default: 64)");
 
 /**
  * dmirror_fault_check() - is the parameter of this file good?

@@ -190,9 +190,8 @@ static int dmirror_fetch_pages(struct dmirror_device *device,
 			       struct dmirror_batch *batch)
 {
 	struct migrate_vma *args = &batch->args;
-	struct page **ready = batch->pages;
-	unsigned long addr = args->start;
-	unsigned long i, wanted = 0;
+	struct page **ready = batch->pages, **none = ready;
+	unsigned long i, wanted = 0, addr = args->start;
 
 	for (i = 0; i < args->npages; i++)
 		if (dmirror_leaves_device(args->src[i]))
@@ -201,18 +200,17 @@ static int dmirror_fetch_pages(struct dmirror_device *device,
 		return -ENOMEM;
 
 	/* Nothing is gained for one page, and a policy would not be asked. */
-	memset(ready, 0, wanted * sizeof(*ready));
 	if (wanted > 1 && vma_is_anonymous(args->vma) &&
 	    !dmirror_has_mempolicy(args->vma))
-		dmirror_pages_bulk(GFP_HIGHUSER_MOVABLE, ready, wanted);
+		none += dmirror_pages_bulk(GFP_HIGHUSER_MOVABLE, ready, wanted);
 
 	for (i = 0; i < args->npages; i++, addr += PAGE_SIZE) {
 		struct page *to;
 
 		if (!dmirror_leaves_device(args->src[i]))
 			continue;
-		to = *ready++ ?: alloc_page_vma(GFP_HIGHUSER_MOVABLE,
-						args->vma, addr);
+		to = ready < none ? *ready++ :
+		     alloc_page_vma(GFP_HIGHUSER_MOVABLE, args->vma, addr);
 		if (!to)
 			return -ENOMEM;
 

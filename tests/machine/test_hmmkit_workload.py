@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from random import Random
 
 import pytest
 
@@ -55,7 +54,7 @@ def test_each_operation_is_done_and_done_once(device: Device, work: Workload) ->
     assert work.to_system() == 0
     assert present(work) == NPAGES
     work.on_device()
-    order = Random(1).sample(range(NPAGES), NPAGES)
+    order = list(reversed(range(NPAGES)))  # in order, a touch brings the pages behind it along
     assert minor_faults(work.touch(order)) == NPAGES
     assert present(work) == NPAGES
     assert work.device_read() == 0

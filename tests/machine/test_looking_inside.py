@@ -42,7 +42,7 @@ def test_the_counters_count(device: Device) -> None:
         before = read_counters()
         device.migrate_to_device(buffer)
         assert read_counters().pages_in_use == before.pages_in_use + 20
-        for page in range(5):
+        for page in reversed(range(5)):  # in order, a touch brings the pages behind it along
             buffer.touch(page)
         device.migrate_to_system(PageRun(buffer.address + 5 * PAGE_SIZE, 6))
         device.release()

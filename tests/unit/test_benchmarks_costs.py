@@ -40,13 +40,13 @@ def test_the_file_is_sorted_and_has_no_more_digits_than_repeat() -> None:
     assert [row["instructions"] for row in rows] == [3830, 5770, 5240, 5130]
 
 
-def test_a_window_is_compared_with_the_other_drivers_single_pages() -> None:
+def test_faults_of_one_page_are_compared_with_the_same_of_the_other_driver() -> None:
     fault = "back by fault, in order"
     rows = [
-        Cost("7.3", "base", f"{fault}, window 64", 64, "ours", 4000),
+        Cost("7.3", "base", f"{fault}, window 1", 64, "ours", 8000),
         Cost("7.3", "base", fault, 64, "kernel's own", 8000),
     ]
-    assert f"| {fault}, window 64 | 4,000 (0.50) |" in as_markdown(rows)
+    assert f"| {fault}, window 1 | 8,000 (1.00) |" in as_markdown(rows)
 
 
 def test_the_floor_is_beside_what_has_one() -> None:

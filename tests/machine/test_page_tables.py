@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The device's page table, and where the pages come from that replace those on the device."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from hmmkit.accounting import charged, join, memory_cgroup
+from hmmkit.device import Device
+from tests.machine.memory import call, forked, mapped, marked, on_device
+
+BLOCK = 512  # pages under one PMD entry
+BLOCKS = 1024
+MAP_NORESERVE = 0x4000
+SET_MEMPOLICY = 238
+MPOL_DEFAULT, MPOL_BIND = 0, 2
+
+
+def test_a_page_here_and_there_leaves_no_tables_behind() -> None:
+    """A table of the device is a page: as many as blocks were read, and none when all is unmapped."""
+
+    def child(group: Path) -> list[int]:
+        join(group)
+        with Device() as device:
+            region = mapped(BLOCKS * BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+            region.advise(mmap.MADV_NOHUGEPAGE)
+            for block in range(BLOCKS):
+                region.part(block * BLOCK, 1).write(b"x")
+            touched = charged(group)
+            for block in range(BLOCKS):
+                device.read(region.part(block * BLOCK, 1))
+            read = charged(group)
+            # page by page: each takes the last entry of a table away
+            for block in range(BLOCKS):
+                region.part(block * BLOCK, 1).advise(mmap.MADV_DONTNEED)
+            return [touched, read, charged(group)]
+
+    with memory_cgroup("page-tables") as group, forked(lambda: child(group)) as ask:
+        touched, read, forgotten = ask()
+    tables = BLOCKS * mmap.PAGESIZE // 1024
+    assert tables <= read - touched < 1.25 * tables
+    # the pages themselves are given up as well
+    assert read - forgotten > 1.75 * tables
+
+
+def test_pages_come_back_where_a_memory_policy_is_set(device: Device) -> None:
+    region = marked(100)
+    device.migrate_to_device(region)
+    call("syscall", SET_MEMPOLICY, MPOL_BIND, (1).to_bytes(8, "little"), 64)
+    try:
+        assert device.migrate_to_system(region).pages == 100
+    finally:
+        call("syscall", SET_MEMPOLICY, MPOL_DEFAULT, 0, 0)
+    assert not any(on_device(device, region))
+    assert region.marked()
+    region.unmap()
