@@ -29,6 +29,7 @@
 #include <linux/uaccess.h>
 
 #include "dmirror.h"
+#include "table.h"
 
 /* The first page that the device cannot use as it needs to, or end. */
 static unsigned long dmirror_first_missing(struct dmirror *dmirror,

@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "uapi/hmm_dmirror.h"
 
+struct dmirror_table;
 struct hmm_range;
 
 /*
@@ -173,20 +174,6 @@ struct dmirror_batch {
 };
 
 /**
- * struct dmirror_table - the device's page table for one block of addresses
- * @block: number of the block: which addresses
- * @used: how many of the entries are set
- * @entries: a page of them, DMIRROR_BLOCK_PAGES; 0 is none
- *
- * @used and @entries are protected by dmirror.mutex.
- */
-struct dmirror_table {
-	unsigned long block;
-	unsigned int used;
-	unsigned long *entries;
-};
-
-/**
  * struct dmirror - an open file: one address space seen by one device
  * @device: the device
  * @notifier: tells of every change in the address space, for as long as the
@@ -196,10 +183,10 @@ struct dmirror_table {
  *	addresses to its struct dmirror_table, see table.c
  * @empty: the table that was emptied last, NULL or one of @page_table; all
  *	others have an entry that is set
- * @mutex: protects @page_table, @empty and keeps the pages in it from going away. Taken
- *	inside mmap_lock (the notifier is called with it), so mmap_lock is never
- *	taken inside it; no memory is waited for and no user memory touched
- *	under it.
+ * @mutex: protects @page_table, its tables and @empty, and keeps the pages in
+ *	them from going away. Taken inside mmap_lock (the notifier is called
+ *	with it), so mmap_lock is never taken inside it; no memory is waited for
+ *	and no user memory touched under it.
  *
  * A child that inherits the file keeps acting on the address space of the
  * process that opened it.
@@ -212,15 +199,6 @@ struct dmirror {
 	struct mutex mutex;		/* see above */
 };
 
-/*
- * An entry of the device's page table: the PFN and a few bits.
- */
-#define DMIRROR_PTE_PRESENT	BIT(0)	/* in every entry */
-#define DMIRROR_PTE_WRITE	BIT(1)	/* the device may write */
-#define DMIRROR_PTE_DEVICE	BIT(2)	/* the page is on this device */
-#define DMIRROR_PTE_EXCLUSIVE	BIT(3)	/* and the CPU may not touch it */
-#define DMIRROR_PTE_SHIFT	4
-
 /**
  * struct dmirror_access - what the device is going to do with a page
  * @need: bits that the page's entry has to have
@@ -230,51 +208,6 @@ struct dmirror_access {
 	unsigned long need;
 	int (*ask)(struct dmirror *dmirror, struct hmm_range *range);
 };
-
-static inline unsigned long dmirror_pte(const struct page *page,
-					unsigned long bits)
-{
-	return page_to_pfn(page) << DMIRROR_PTE_SHIFT | DMIRROR_PTE_PRESENT |
-	       bits;
-}
-
-static inline bool dmirror_pte_allows(unsigned long pte, unsigned long need)
-{
-	return (pte & need) == need;
-}
-
-/* Which entry of a table is that of addr. */
-static inline unsigned long dmirror_table_index(unsigned long addr)
-{
-	return addr / PAGE_SIZE % DMIRROR_BLOCK_PAGES;
-}
-
-/* Which entries of a table belong to a range that begins at addr ... */
-static inline unsigned long dmirror_table_first(const struct dmirror_table *table,
-						unsigned long addr)
-{
-	return addr / DMIRROR_BLOCK_SIZE == table->block ?
-	       dmirror_table_index(addr) : 0;
-}
-
-/* ... and ends with addr. */
-static inline unsigned long dmirror_table_last(const struct dmirror_table *table,
-					       unsigned long addr)
-{
-	return addr / DMIRROR_BLOCK_SIZE == table->block ?
-	       dmirror_table_index(addr) : DMIRROR_BLOCK_PAGES - 1;
-}
-
-/* Caller holds dmirror->mutex. */
-static inline void dmirror_table_set(struct dmirror_table *table,
-				     unsigned long addr, unsigned long pte)
-{
-	unsigned long *entry = &table->entries[dmirror_table_index(addr)];
-
-	if (!*entry)
-		table->used++;
-	*entry = pte;
-}
 
 /* How many bytes from addr on are one batch: of one block, before end. */
 static inline unsigned long dmirror_batch_size(unsigned long addr,

@@ -54,6 +54,7 @@
 #include <linux/sched/signal.h>
 
 #include "dmirror.h"
+#include "table.h"
 
 /* Begin to migrate a page and leave it where it is: a huge one gets split. */
 static int dmirror_split(struct dmirror *dmirror, unsigned long addr)

@@ -41,6 +41,7 @@
 #include <linux/sched/signal.h>
 
 #include "dmirror.h"
+#include "table.h"
 #include "trace.h"
 
 /*

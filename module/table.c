@@ -18,6 +18,7 @@
 #include <linux/slab.h>
 
 #include "dmirror.h"
+#include "table.h"
 
 /* The notifier takes the mutex in reclaim: do not wait for that under it. */
 #define DMIRROR_TABLE_GFP	(GFP_ATOMIC | __GFP_NOWARN)

@@ -7,8 +7,11 @@ import mmap
 from pathlib import Path
 
 from hmmkit.accounting import charged, join, memory_cgroup
+from hmmkit.buffer import PAGE_SIZE, Buffer, advise
+from hmmkit.child import Child
 from hmmkit.device import Device
-from tests.machine.memory import call, forked, mapped, marked, on_device
+from hmmkit.libc import call
+from tests.machine.memory import is_marked, marked, on_device
 
 BLOCK = 512  # pages under one PMD entry
 BLOCKS = 1024
@@ -22,23 +25,23 @@ def test_a_page_here_and_there_leaves_no_tables_behind() -> None:
 
     def child(group: Path) -> list[int]:
         join(group)
-        with Device() as device:
-            region = mapped(BLOCKS * BLOCK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        with Device() as device, Buffer(BLOCKS * BLOCK, flags=flags) as region:
             region.advise(mmap.MADV_NOHUGEPAGE)
             for block in range(BLOCKS):
-                region.part(block * BLOCK, 1).write(b"x")
+                region.write(b"x", block * BLOCK * PAGE_SIZE)
             touched = charged(group)
             for block in range(BLOCKS):
                 device.read(region.part(block * BLOCK, 1))
             read = charged(group)
             # page by page: each takes the last entry of a table away
             for block in range(BLOCKS):
-                region.part(block * BLOCK, 1).advise(mmap.MADV_DONTNEED)
+                advise(region.part(block * BLOCK, 1), mmap.MADV_DONTNEED)
             return [touched, read, charged(group)]
 
-    with memory_cgroup("page-tables") as group, forked(lambda: child(group)) as ask:
-        touched, read, forgotten = ask()
-    tables = BLOCKS * mmap.PAGESIZE // 1024
+    with memory_cgroup("page-tables") as group, Child(run=lambda: child(group)) as process:
+        touched, read, forgotten = process.do("run")
+    tables = BLOCKS * PAGE_SIZE // 1024
     assert tables <= read - touched < 1.25 * tables
     # the pages themselves are given up as well
     assert read - forgotten > 1.75 * tables
@@ -53,5 +56,5 @@ def test_pages_come_back_where_a_memory_policy_is_set(device: Device) -> None:
     finally:
         call("syscall", SET_MEMPOLICY, MPOL_DEFAULT, 0, 0)
     assert not any(on_device(device, region))
-    assert region.marked()
+    assert is_marked(region)
     region.unmap()
