@@ -24,18 +24,27 @@ from pathlib import Path
 
 from testmachine import kernel, module
 from testmachine.errors import HostError, TestMachineError
+from testmachine.machine import REPOSITORY
 from tests import similarity, sparse
+
+FLOOR = REPOSITORY / "benchmarks" / "floor" / "hmm_floor.c"
 
 
 @contextmanager
 def copied_sources() -> Iterator[Path]:
-    """The module's sources, and nothing a build left there, in a directory that may be written."""
+    """The module's sources, and nothing a build left there, in a directory that may be written.
+
+    The driver that the benchmark takes for the floor is beside them, as a module of its own.
+    """
     directory = module.source_directory()
     with tempfile.TemporaryDirectory() as name:
         for path in module.sources(directory):
             target = Path(name) / path.relative_to(directory)
             target.parent.mkdir(exist_ok=True)
             shutil.copy2(path, target)
+        shutil.copy2(FLOOR, name)
+        with (Path(name) / "Kbuild").open("a") as kbuild:
+            kbuild.write(f"obj-m += {FLOOR.stem}.o\n")
         yield Path(name)
 
 
