@@ -55,6 +55,10 @@ WATCHED = (
     "dmirror_*",
 )
 
+# What getpgid(2) calls: the sign that the tracer sees a thread.
+_SIGN = "__x64_sys_getpgid"
+_ATTEMPTS = 20
+
 # How the trace is to look. The task column tells our thread from any other.
 _OPTIONS = {
     "options/funcgraph-irqs": "0",
@@ -187,7 +191,8 @@ def trace_calls(
     changed is put back, also when ``action`` raises; what was in the trace buffer before is lost.
 
     Raises ``NoTracing`` without tracefs, without the tracer or without any of the roots,
-    ``NeedRoot`` without access, ``HmmError`` (EOVERFLOW) if the kernel dropped part of the trace.
+    ``NeedRoot`` without access, ``HmmError`` if the kernel dropped part of the trace (EOVERFLOW) or
+    does not trace this thread (EAGAIN).
     """
     need_tracefs()
     if "function_graph" not in (TRACEFS / "available_tracers").read_text().split():
@@ -196,28 +201,41 @@ def trace_calls(
     with ExitStack() as stack:
         _set(stack, "tracing_on", "0")
         _set(stack, "set_ftrace_pid", str(thread))
-        taken = _set_functions(stack, "set_graph_function", roots)
-        if not taken:
+        taken = _set_functions(stack, "set_graph_function", (*roots, _SIGN))
+        if not set(roots) & set(taken):
             raise NoTracing(errno.ENOENT, f"this kernel can trace none of {', '.join(roots)}")
         _set_functions(stack, "set_ftrace_filter", (*taken, *watched))
         _set(stack, "current_tracer", "function_graph")
         for name, value in _OPTIONS.items():
             _set(stack, name, value)
         stack.callback(_write, "trace", "")
-        _write("trace", "")
 
         switch = os.open(TRACEFS / "tracing_on", os.O_WRONLY | os.O_CLOEXEC)
         stack.callback(os.close, switch)
-        try:
-            os.write(switch, b"1")
-            action()
-        finally:
-            os.write(switch, b"0")
 
-        complain_of_lost_events(TRACEFS)
-        seen = parse_function_graph((TRACEFS / "trace").read_text(), thread)
+        def seen_during(action: Callable[[], object]) -> CallTree:
+            _write("trace", "")
+            try:
+                os.write(switch, b"1")
+                action()
+                os.getpgid(0)
+            finally:
+                os.write(switch, b"0")
+            complain_of_lost_events(TRACEFS)
+            return parse_function_graph((TRACEFS / "trace").read_text(), thread)
+
+        # An empty tree has to mean that nothing was called, and not that the tracer does not see this
+        # thread. So it shows that it does by a call that nobody asked for, before the action and after.
+        for _ in range(_ATTEMPTS):
+            if _SIGN in seen_during(lambda: None):
+                break
+        seen = seen_during(action)
+        if _SIGN not in seen:
+            raise HmmError(errno.EAGAIN, "the tracer did not see what this thread did")
         # Switching the tracer on and off leaves the tail ends of its own system calls.
-        return CallTree(tuple(root for root in seen.roots if root.function in taken))
+        return CallTree(
+            tuple(root for root in seen.roots if root.function in taken and root.function != _SIGN)
+        )
 
 
 def need_tracefs() -> None:

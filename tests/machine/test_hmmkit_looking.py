@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import threading
 from pathlib import Path
@@ -13,7 +14,7 @@ from hmmkit import module
 from hmmkit.buffer import Buffer, Protection
 from hmmkit.device import Device
 from hmmkit.dyndbg import CONTROL, debug_messages, printing_sites
-from hmmkit.errors import ModuleProblem
+from hmmkit.errors import HmmError, ModuleProblem
 from hmmkit.kmsg import KernelLog
 from hmmkit.outcome import attempt
 from hmmkit.path import WAY_BACK
@@ -177,6 +178,19 @@ def test_the_tracer_is_put_back_as_it_was(device: Device) -> None:
     with pytest.raises(KeyError):
         trace_calls(fail, PAGE_FAULT)
     assert settings() == before
+
+
+def test_what_the_tracer_does_not_see_is_not_nothing() -> None:
+    before = settings()
+
+    def hide() -> None:
+        (TRACEFS / "set_ftrace_pid").write_text("1")
+
+    with pytest.raises(HmmError) as caught:
+        trace_calls(hide, PAGE_FAULT)
+    assert caught.value.errno == errno.EAGAIN
+    assert settings() == before
+    assert trace_calls(lambda: None, IOCTL).roots == ()
 
 
 def test_settings_of_another_user_survive(device: Device) -> None:
