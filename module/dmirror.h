@@ -16,6 +16,7 @@
 #include <linux/mutex.h>
 #include <linux/sizes.h>
 #include <linux/spinlock.h>
+#include <linux/wait.h>
 #include <linux/xarray.h>
 
 #include "compat.h"
@@ -93,6 +94,10 @@ struct dmirror_stream {
  * @broken_blocks: blocks of these chunks with a part of their pages free
  * @streams: where the CPU's faults went lately, see fault.c
  * @next_stream: which of them is to be forgotten next
+ * @unmapping: open files in whose address space something is being unmapped, or
+ *	was lately, see evict.c
+ * @evicting: a page is being evicted; not set while @unmapping has a file
+ * @evicted: where to wait until it is not
  *
  * The address of this structure is the owner of the device's pages: it is what
  * tells HMM and migrate_vma_setup() one device's pages from another's.
@@ -113,6 +118,9 @@ struct dmirror_device {
 	struct list_head broken_blocks;
 	struct dmirror_stream streams[DMIRROR_STREAMS];
 	unsigned int next_stream;
+	struct list_head unmapping;
+	bool evicting;
+	wait_queue_head_t evicted;
 };
 
 /**
@@ -183,6 +191,7 @@ struct dmirror_batch {
  *	addresses to its struct dmirror_table, see table.c
  * @empty: the table that was emptied last, NULL or one of @page_table; all
  *	others have an entry that is set
+ * @unmapping: in dmirror_device.unmapping, protected by dmirror_device.lock
  * @mutex: protects @page_table, its tables and @empty, and keeps the pages in
  *	them from going away. Taken inside mmap_lock (the notifier is called
  *	with it), so mmap_lock is never taken inside it; no memory is waited for
@@ -196,6 +205,7 @@ struct dmirror {
 	struct mmu_interval_notifier notifier;
 	struct xarray page_table;
 	struct dmirror_table *empty;
+	struct list_head unmapping;
 	struct mutex mutex;		/* see above */
 };
 
@@ -287,6 +297,7 @@ void dmirror_copy_to_system(struct dmirror_device *device, unsigned long addr,
 			    unsigned long npages);
 
 /* evict.c */
+void dmirror_evict_keep_off(struct dmirror *dmirror);
 int dmirror_device_empty(struct dmirror_device *device, bool must);
 
 /* mirror.c */

@@ -20,20 +20,121 @@
  * Unloading the module has to go through with it. It waits for pages that are
  * held, and for system RAM.
  *
- * There is one page at a time between the first step and the last, and what can
- * wait, the allocation, comes before. The reason is that nobody holds mmap_lock
- * here. So the process may end while its page table has migration entries, and
- * take the reverse mapping (struct anon_vma) with it, in which
- * migrate_device_finalize() is going to look. The kernel does not keep it, in
- * any release from 6.1 to 7.3, and a module cannot. With hundreds of pages at a
- * time KASAN saw that within seconds.
+ * Nobody holds mmap_lock here, as all other migrations do. So a mapping may be
+ * given up while its page table has migration entries, and take the reverse
+ * mapping (struct anon_vma) with it, in which migrate_device_finalize() is going
+ * to look. The kernel keeps no reference to it, in any release from 6.1 to 7.3,
+ * and a module cannot. But the driver is told before anything is unmapped, in
+ * every address space in which its device is open. That address space is then
+ * in a list, and while it is there nothing is evicted: dmirror_evict_keep_off()
+ * waits for the page that is on its way, and dmirror_evict_begin() until the
+ * unmapping is over. There is one page at a time between the first step and the
+ * last, and what can wait, the allocation, comes before.
+ *
+ * What is left are address spaces that have pages on the device but not the
+ * device: their process has closed it, or is the child of one that has it. If
+ * such a process unmaps a page at the very moment, the kernel may read memory
+ * that is free. Whoever releases a device should be its last user.
  */
 #include <linux/highmem.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "dmirror.h"
 #include "trace.h"
+
+/**
+ * dmirror_evict_keep_off() - before something is unmapped: no eviction meanwhile
+ * @dmirror: an open file of that address space
+ *
+ * Called by the notifier, with mmap_lock held or by a process that ends.
+ */
+void dmirror_evict_keep_off(struct dmirror *dmirror)
+{
+	struct dmirror_device *device = dmirror->device;
+
+	spin_lock(&device->lock);
+	if (list_empty(&dmirror->unmapping))
+		list_add_tail(&dmirror->unmapping, &device->unmapping);
+	spin_unlock(&device->lock);
+
+	wait_event(device->evicted, !READ_ONCE(device->evicting));
+}
+
+/* Nothing is being unmapped there, and the caller sees to it that this is so. */
+static void dmirror_evict_allow(struct dmirror_device *device,
+				const struct mm_struct *mm)
+{
+	struct dmirror *dmirror, *next;
+
+	spin_lock(&device->lock);
+	list_for_each_entry_safe(dmirror, next, &device->unmapping, unmapping)
+		if (dmirror->notifier.mm == mm)
+			list_del_init(&dmirror->unmapping);
+	spin_unlock(&device->lock);
+}
+
+/* Wait until nothing is being unmapped there. -EINTR on a fatal signal. */
+static int dmirror_evict_wait(struct dmirror_device *device,
+			      struct mm_struct *mm)
+{
+	int ret;
+
+	if (!mmget_not_zero(mm)) {
+		/* The process ends. It has once it has no mappings any more. */
+		while (!mtree_empty(&mm->mm_mt)) {
+			if (fatal_signal_pending(current))
+				return -EINTR;
+			schedule_timeout_uninterruptible(1);
+		}
+		dmirror_evict_allow(device, mm);
+		return 0;
+	}
+
+	ret = mmap_write_lock_killable(mm);
+	if (!ret) {
+		dmirror_evict_allow(device, mm);
+		mmap_write_unlock(mm);
+	}
+	mmput(mm);
+	return ret;
+}
+
+/* Begin to evict one page, when nothing is being unmapped. */
+static int dmirror_evict_begin(struct dmirror_device *device)
+{
+	struct dmirror *dmirror;
+	struct mm_struct *mm;
+	int ret = 0;
+
+	while (!ret) {
+		spin_lock(&device->lock);
+		dmirror = list_first_entry_or_null(&device->unmapping,
+						   struct dmirror, unmapping);
+		if (!dmirror) {
+			device->evicting = true;
+			spin_unlock(&device->lock);
+			break;
+		}
+		/* The file may be closed as soon as the lock is released. */
+		mm = dmirror->notifier.mm;
+		mmgrab(mm);
+		spin_unlock(&device->lock);
+
+		ret = dmirror_evict_wait(device, mm);
+		mmdrop(mm);
+	}
+	return ret;
+}
+
+static void dmirror_evict_end(struct dmirror_device *device)
+{
+	spin_lock(&device->lock);
+	device->evicting = false;
+	spin_unlock(&device->lock);
+	wake_up_all(&device->evicted);
+}
 
 /* Fill @to, a locked folio, with the data of a device page; its dst entry. */
 static unsigned long dmirror_evict_copy(struct folio *to, struct page *from)
@@ -56,6 +157,7 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 	struct page *from = pfn_to_page(pfn);
 	unsigned int order;
 	struct folio *to;
+	int ret;
 
 	if (PageTail(from))
 		return 0;	/* comes with its head */
@@ -67,6 +169,11 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 	if (!to) {
 		dmirror_count(device, DMIRROR_ALLOCATION_FAILURES, 1);
 		return -ENOMEM;
+	}
+	ret = dmirror_evict_begin(device);
+	if (ret) {
+		folio_put(to);
+		return ret;
 	}
 	folio_lock(to);
 
@@ -84,6 +191,7 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 	migrate_device_pages(src, dst, 1UL << order);
 	batch->moved += dmirror_count_moved(src, dst, 1UL << order);
 	migrate_device_finalize(src, dst, 1UL << order);
+	dmirror_evict_end(device);
 	return 0;
 }
 

@@ -58,6 +58,7 @@ static int dmirror_open(struct inode *inode, struct file *file)
 
 	xa_init(&dmirror->page_table);
 	mutex_init(&dmirror->mutex);
+	INIT_LIST_HEAD(&dmirror->unmapping);
 	dmirror->device = container_of(misc, struct dmirror_device, misc);
 
 	/* The whole address space, whatever is going to be mapped there. */
@@ -75,6 +76,9 @@ static int dmirror_close(struct inode *inode, struct file *file)
 
 	/* Waits for a running callback; none comes after. */
 	mmu_interval_notifier_remove(&dmirror->notifier);
+	spin_lock(&dmirror->device->lock);
+	list_del(&dmirror->unmapping);
+	spin_unlock(&dmirror->device->lock);
 	dmirror_table_end(dmirror);
 	kfree(dmirror);
 	return 0;
@@ -216,6 +220,8 @@ static void dmirror_device_init(unsigned int nr)
 	INIT_LIST_HEAD(&device->lost);
 	INIT_LIST_HEAD(&device->whole_blocks);
 	INIT_LIST_HEAD(&device->broken_blocks);
+	INIT_LIST_HEAD(&device->unmapping);
+	init_waitqueue_head(&device->evicted);
 }
 
 /* Are all parameters good? The number of devices follows from them. */

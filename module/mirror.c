@@ -85,7 +85,13 @@ static bool dmirror_invalidate(struct mmu_interval_notifier *notifier,
 	if (range->event == MMU_NOTIFY_EXCLUSIVE && range->owner == dmirror)
 		return true;
 
-	/* A caller that cannot sleep (the OOM reaper) takes no for an answer. */
+	/* A caller that cannot sleep (the OOM reaper) gives up no mapping. */
+	if (mmu_notifier_range_blockable(range) &&
+	    (range->event == MMU_NOTIFY_UNMAP ||
+	     range->event == MMU_NOTIFY_RELEASE))
+		dmirror_evict_keep_off(dmirror);
+
+	/* And it takes no for an answer. */
 	if (mmu_notifier_range_blockable(range))
 		mutex_lock(&dmirror->mutex);
 	else if (!mutex_trylock(&dmirror->mutex))

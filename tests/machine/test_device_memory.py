@@ -74,7 +74,8 @@ def test_coherent_memory_is_in_the_reach_of_the_cpu() -> None:
 
         # no fault, no way back: the CPU works with the page where it is
         buffer.touch()
-        assert [minor_faults(lambda page=page: buffer.touch(page)) for page in range(40)] == [0] * 40  # type: ignore[misc]
+        faults = minor_faults(lambda: [buffer.touch(page) for page in range(40)])
+        assert faults < 4, "each page would be one; some are of Python's own heap"
         buffer.write(b"by the CPU", 39 * PAGE_SIZE)
         assert device.read(buffer).data[39 * PAGE_SIZE :][:10] == b"by the CPU"
         device.write(PageRun(buffer.address, 1), b"by the device")
