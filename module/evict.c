@@ -181,7 +181,8 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 	memset(dst, 0, sizeof(*dst) << order);
 	src[0] = pfn;
 	migrate_device_pfns(src, 1UL << order);
-	if ((src[0] & MIGRATE_PFN_MIGRATE) &&
+	/* No mapping: a migration to here has failed and is about to free it. */
+	if ((src[0] & MIGRATE_PFN_MIGRATE) && page_folio(from)->mapping &&
 	    folio_order(page_folio(from)) == order) {
 		dst[0] = dmirror_evict_copy(to, from);
 	} else {
