@@ -23,6 +23,9 @@ PAGE_SIZE = mmap.PAGESIZE
 _MREMAP_MAYMOVE_FIXED = 1 | 2
 
 PRIVATE_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_MAP_FIXED = 0x10  # <linux/mman.h>
+
+_BLOCK = 2 << 20  # what one page table maps: 512 pages
 
 
 class Protection(IntFlag):
@@ -86,10 +89,28 @@ def move(pages: Pages, address: int) -> PageRun:
     return PageRun(call("mremap", pages.address, size, size, _MREMAP_MAYMOVE_FIXED, address), pages.npages)
 
 
+def _map(size: int, protection: Protection, flags: int = PRIVATE_ANONYMOUS, fd: int = -1) -> int:
+    """mmap(2) of ``size`` bytes under one page table if they fit; the address."""
+    address = call("mmap", 0, size, protection, flags, fd, 0)
+    if size > _BLOCK or address // _BLOCK == (address + size - 1) // _BLOCK:
+        return address
+    call("munmap", address, size)
+    room = call("mmap", 0, size + _BLOCK, Protection.NONE, PRIVATE_ANONYMOUS, -1, 0)
+    address = (room // _BLOCK + 1) * _BLOCK
+    # in place of a part of the room, which another thread cannot be given meanwhile
+    call("mmap", address, size, protection, flags | _MAP_FIXED, fd, 0)
+    call("munmap", room, address - room)
+    if address < room + _BLOCK:
+        call("munmap", address + size, room + _BLOCK - address)
+    return address
+
+
 class Buffer:
     """``npages`` pages of private anonymous memory, unmapped when the ``with`` block ends.
 
     A fresh buffer has protection and no pages: the kernel gives a page only when it is touched.
+    Up to 512 pages are under one page table, so that what happens to them does not depend on the
+    address: the driver, for one, migrates no batch across the end of a page table.
     ``touched=True`` fills every page with zeros first, also where the final protection would not
     allow it. ``flags`` and ``fd`` are those of mmap(2), for the kinds of memory that
     ``hmmkit.kinds`` makes.
@@ -109,7 +130,7 @@ class Buffer:
         self.npages = npages
         self.size = npages * PAGE_SIZE
         self.protection = Protection.READ_WRITE if touched else protection
-        self.address = call("mmap", 0, self.size, self.protection, flags, fd, 0)
+        self.address = _map(self.size, self.protection, flags, fd)
         self._mapped = True
         if touched:
             ctypes.memset(self.address, 0, self.size)
@@ -143,8 +164,7 @@ class Buffer:
 
     def move(self) -> None:
         """Move the mapping to another address, as mremap(2) does; ``address`` changes."""
-        room = call("mmap", 0, self.size, Protection.NONE, PRIVATE_ANONYMOUS, -1, 0)
-        self.address = move(self, room).address
+        self.address = move(self, _map(self.size, Protection.NONE)).address
 
     def part(self, first: int, npages: int) -> PageRun:
         """``npages`` of the pages, from page ``first`` on."""

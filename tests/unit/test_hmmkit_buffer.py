@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def test_touched_works_under_every_protection(protection: Protection) -> None:
     with Buffer(2, protection, touched=True) as buffer:
         assert buffer.protection == protection
         assert present(buffer) == [True, True]
+
+
+@pytest.mark.parametrize("npages", [7, 300, 512])
+def test_a_buffer_that_fits_is_under_one_page_table(npages: int) -> None:
+    """Of seven pages by chance 1 of 85 were not, so many are made, and all of them kept."""
+    with ExitStack() as stack:
+        buffers = [stack.enter_context(Buffer(npages)) for _ in range(400)]
+        buffers[0].move()
+        for buffer in buffers:
+            assert buffer.address >> 21 == (buffer.address + buffer.size - 1) >> 21
 
 
 def test_touch_reads_one_page_only() -> None:
