@@ -80,6 +80,11 @@ class Snapshot(Sequence[MirrorPage]):
         return found
 
     @property
+    def is_one_entry(self) -> bool:
+        """Whether all pages are mapped by PMD entries: 512 of them by one."""
+        return all(page.code != Prot.ERROR and page.code & Prot.PMD for page in self.counts())
+
+    @property
     def on_this_device(self) -> int:
         """How many pages lie in the memory of the device that was asked."""
         return sum(count for page, count in self.counts().items() if page.on_this_device)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hmmkit.errors import HmmError, NeedRoot, NoTracing
@@ -201,10 +202,11 @@ def trace_calls(
     with ExitStack() as stack:
         _set(stack, "tracing_on", "0")
         _set(stack, "set_ftrace_pid", str(thread))
-        taken = _set_functions(stack, "set_graph_function", (*roots, _SIGN))
+        taken = _set_roots(stack, (*roots, _SIGN))
         if not set(roots) & set(taken):
             raise NoTracing(errno.ENOENT, f"this kernel can trace none of {', '.join(roots)}")
-        _set_functions(stack, "set_ftrace_filter", (*taken, *watched))
+        _set(stack, "set_ftrace_filter", "")
+        _write("set_ftrace_filter", _numbers((*taken, *watched)))
         _set(stack, "current_tracer", "function_graph")
         for name, value in _OPTIONS.items():
             _set(stack, name, value)
@@ -300,13 +302,13 @@ def _set(stack: ExitStack, name: str, value: str) -> None:
     _write(name, value)
 
 
-def _set_functions(stack: ExitStack, name: str, functions: Collection[str]) -> list[str]:
-    """Fill a list of functions or patterns; return those that this kernel has."""
-    _set(stack, name, "")
+def _set_roots(stack: ExitStack, functions: Collection[str]) -> list[str]:
+    """Have the tracer begin at these functions; return those that this kernel has."""
+    _set(stack, "set_graph_function", "")
     taken = []
     for function in functions:
         try:
-            with (TRACEFS / name).open("a") as file:
+            with (TRACEFS / "set_graph_function").open("a") as file:
                 file.write(function)
         except OSError as error:
             if error.errno != errno.EINVAL:
@@ -314,6 +316,32 @@ def _set_functions(stack: ExitStack, name: str, functions: Collection[str]) -> l
         else:
             taken.append(function)
     return taken
+
+
+def _numbers(patterns: Collection[str]) -> str:
+    """The functions of this kernel that match, by their numbers.
+
+    For each name or pattern that is written to ``set_ftrace_filter`` the kernel looks at each of its
+    functions. A number, the function's line in ``available_filter_functions``, it finds at once.
+    """
+    text = (TRACEFS / "available_filter_functions").read_text()
+    numbers = []
+    number, counted = 1, 0
+    for line in sorted({line for pattern in patterns for line in _lines(text, pattern)}):
+        number, counted = number + text.count("\n", counted, line), line
+        numbers.append(str(number))
+    return " ".join(numbers)
+
+
+def _lines(text: str, pattern: str) -> Iterator[int]:
+    """Where the lines begin whose first word matches ``pattern``."""
+    literal = max(pattern.split("*"), key=len)
+    at = text.find(literal)
+    while at >= 0:
+        begin, end = text.rfind("\n", 0, at) + 1, text.index("\n", at)
+        if fnmatchcase(text[begin:end].partition(" ")[0], pattern):
+            yield begin
+        at = text.find(literal, end)
 
 
 def _write(name: str, value: str) -> None:

@@ -77,28 +77,33 @@ def kernel_doc(built: kernel.Kernel, work: Path) -> list[str]:
     return list(dict.fromkeys(reports))  # the newest says everything twice
 
 
-def coccinelle_scripts(built: kernel.Kernel) -> list[Path]:
-    """The tree's scripts that make reports, less those written in OCaml.
+def coccinelle_scripts(kernels: list[kernel.Kernel]) -> dict[Path, kernel.Kernel]:
+    """The trees' scripts that make reports, each text once, less those written in OCaml.
 
     Those want an OCaml compiler on the host. They are two: one is for the tables of a battery
     driver, the other finds 0 used as a pointer, which sparse finds too.
     """
-    scripts = sorted((built.source / "scripts" / "coccinelle").rglob("*.cocci"))
-    texts = {script: script.read_text() for script in scripts}
-    return [
-        script
-        for script, text in texts.items()
+    texts: dict[str, tuple[Path, kernel.Kernel]] = {}
+    for built in kernels:
+        for script in sorted((built.source / "scripts" / "coccinelle").rglob("*.cocci")):
+            texts.setdefault(script.read_text(), (script, built))
+    return dict(
+        found
+        for text, found in texts.items()
         if re.search(r"^virtual\s+report", text, re.MULTILINE) and "initialize:ocaml" not in text
-    ]
+    )
 
 
-def coccinelle(built: kernel.Kernel, work: Path) -> list[str]:
-    """What the tree's semantic patches report, each run as scripts/coccicheck would run it."""
+def coccinelle(kernels: list[kernel.Kernel], work: Path) -> list[str]:
+    """What the trees' semantic patches report, each run as scripts/coccicheck would run it.
+
+    Our sources have no `#if` but in one header, so that a text says the same on every series.
+    """
     if not shutil.which("spatch"):
         raise HostError("no spatch: apt-get install coccinelle (make installs it)")
-    includes = ["-I", f"{built.source}/include", "-I", f"{built.source}/arch/x86/include"]
 
-    def run(script: Path) -> list[str]:
+    def run(script: Path, built: kernel.Kernel) -> list[str]:
+        includes = ["-I", f"{built.source}/include", "-I", f"{built.source}/arch/x86/include"]
         options = re.findall(r"^// Options:(.*)", script.read_text(), re.MULTILINE)
         done = subprocess.run(
             ["spatch", "-D", "report", "--no-show-diff", "--very-quiet", "--cocci-file", script,
@@ -111,7 +116,8 @@ def coccinelle(built: kernel.Kernel, work: Path) -> list[str]:
         return reports
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return [report for found in pool.map(run, coccinelle_scripts(built)) for report in found]
+        scripts = coccinelle_scripts(kernels)
+        return [report for found in pool.map(run, scripts, scripts.values()) for report in found]
 
 
 def compile_and_analyse(built: kernel.Kernel, work: Path) -> list[str]:
@@ -132,7 +138,6 @@ def compile_and_analyse(built: kernel.Kernel, work: Path) -> list[str]:
 TOOLS = {
     "checkpatch --strict": checkpatch,
     "kernel-doc": kernel_doc,
-    "coccinelle": coccinelle,
     "W=1 and sparse": compile_and_analyse,
 }
 
@@ -160,6 +165,9 @@ def check(names: list[str]) -> list[str]:
                 found = run(built, work)
                 print(f"{tool} on Linux {built.release}: {len(found)} reports", flush=True)
                 reports += found
+        found = coccinelle(kernels, work)
+        print(f"coccinelle, the scripts of all series: {len(found)} reports", flush=True)
+        reports += found
         print("what is in lib/test_hmm.c too:")
         reports += too_alike(kernels, work)
         return [report.replace(f"{work}/", "module/") for report in reports]

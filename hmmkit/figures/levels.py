@@ -47,11 +47,6 @@ def state(page: MirrorPage) -> str:
     return IN_RAM if page.code & (Prot.READ | Prot.WRITE) or page.code & PROT_KIND else EMPTY
 
 
-def is_one_entry(pages: Snapshot) -> bool:
-    """Whether all pages are mapped by one PMD entry."""
-    return all(page.code != Prot.ERROR and page.code & Prot.PMD for page in pages.counts())
-
-
 def page_levels(title: str, views: Mapping[str, Snapshot]) -> Svg:
     """Draw views below each other: the PMD entry on the left, what it leads to on the right.
 
@@ -64,7 +59,7 @@ def page_levels(title: str, views: Mapping[str, Snapshot]) -> Svg:
         if len(pages) != HUGE_PAGES:
             raise ValueError(f"{caption!r} has {len(pages)} pages, and {HUGE_PAGES} are under a PMD entry")
     entries = {
-        caption: "PMD entry: the page" if is_one_entry(pages) else "PMD entry: a table"
+        caption: "PMD entry: the page" if pages.is_one_entry else "PMD entry: a table"
         for caption, pages in views.items()
     }
     entry_width = max(box_width(entry) for entry in entries.values())
@@ -94,7 +89,7 @@ def page_levels(title: str, views: Mapping[str, Snapshot]) -> Svg:
 def _draw_pages(drawing: Drawing, left: float, top: float, pages: Snapshot) -> None:
     states = [state(page) for page in pages]
     width, height = _ACROSS * _CELL, HUGE_PAGES / _ACROSS * _CELL
-    if is_one_entry(pages):
+    if pages.is_one_entry:
         drawing.area(left, top, width, height, FILLS[states[0]])
         drawing.text(left + PADDING, top + height / 2 - FONT_SIZE, "one folio, 512 pages")
     else:
@@ -126,5 +121,5 @@ def _counts(pages: Snapshot) -> list[tuple[str, str]]:
 
 
 def _in_words(caption: str, pages: Snapshot) -> str:
-    what = "one PMD entry" if is_one_entry(pages) else "a page table"
+    what = "one PMD entry" if pages.is_one_entry else "a page table"
     return f"{caption}: {what}, {', '.join(text for _, text in _counts(pages))}."

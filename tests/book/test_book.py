@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup
 from nbformat import NotebookNode
 
 from book import execute
@@ -134,7 +134,13 @@ def dead_link(page: Path, link: str) -> str | None:
 
 def has_anchor(page: Path, anchor: str) -> bool:
     """Tell whether `page` has an element of that id. The theme's menus use the empty one and #."""
-    return isinstance(soup(page).find(id=anchor), Tag)
+    return anchor in anchors(page)
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """Return the ids of a page."""
+    return {str(element["id"]) for element in soup(page).select("[id]")}
 
 
 def test_no_page_names_a_path_of_the_machine_that_built_it() -> None:

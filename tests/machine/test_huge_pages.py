@@ -14,7 +14,6 @@ import pytest
 from hmmkit.buffer import advise, discard
 from hmmkit.counters import read_counters
 from hmmkit.device import Device
-from hmmkit.figures.levels import is_one_entry
 from hmmkit.huge import (
     HUGE_PAGES,
     MADV_COLLAPSE,
@@ -32,11 +31,11 @@ def pages_split() -> int:
 
 def test_a_huge_page_is_split_on_its_way_unless_it_can_stay_whole(device: Device) -> None:
     with HugeBuffer(touched=True) as buffer:
-        assert is_one_entry(device.snapshot(buffer)), "no huge page was to be had"
+        assert device.snapshot(buffer).is_one_entry, "no huge page was to be had"
         before = pages_split()
         assert device.migrate_to_device(buffer).pages == HUGE_PAGES
         assert pages_split() - before == (0 if WHOLE else 1)
-        assert is_one_entry(device.snapshot(buffer)) == WHOLE
+        assert device.snapshot(buffer).is_one_entry == WHOLE
         counters = read_counters()
         assert buffer.number_at(5) == 5
         done = read_counters() - counters
@@ -57,7 +56,7 @@ def test_a_part_that_is_unmapped_is_freed_with_its_folio(device: Device) -> None
 def test_what_nobody_touched_goes_as_it_would_be_faulted_in(device: Device) -> None:
     with HugeBuffer() as buffer:
         assert not any(device.migrate_to_device(buffer).data)
-        assert is_one_entry(device.snapshot(buffer)) == WHOLE
+        assert device.snapshot(buffer).is_one_entry == WHOLE
 
 
 def test_a_collapse_brings_single_pages_back(device: Device) -> None:
@@ -66,7 +65,7 @@ def test_a_collapse_brings_single_pages_back(device: Device) -> None:
         before = read_counters()
         advise(buffer, MADV_COLLAPSE)
         assert (read_counters() - before).pages_back_by_fault == 50
-        assert is_one_entry(device.snapshot(buffer))
+        assert device.snapshot(buffer).is_one_entry
 
 
 def test_a_collapse_of_nothing_but_device_pages(device: Device) -> None:
@@ -75,7 +74,7 @@ def test_a_collapse_of_nothing_but_device_pages(device: Device) -> None:
         device.migrate_to_device(buffer)
         if WHOLE:
             advise(buffer, MADV_COLLAPSE)
-            assert is_one_entry(device.snapshot(buffer))
+            assert device.snapshot(buffer).is_one_entry
             return
         with pytest.raises(OSError, match="madvise") as refused:
             advise(buffer, MADV_COLLAPSE)
@@ -89,4 +88,4 @@ def test_a_collapse_leaves_a_huge_device_page_alone(device: Device) -> None:
         device.migrate_to_device(buffer)
         with pytest.raises(OSError, match="madvise"):
             advise(buffer, MADV_COLLAPSE)
-        assert is_one_entry(device.snapshot(buffer))
+        assert device.snapshot(buffer).is_one_entry

@@ -9,7 +9,7 @@ import pytest
 
 from hmmkit.buffer import PAGE_SIZE, PageRun, Protection, advise, discard, move, protect
 from hmmkit.figures import page_levels
-from hmmkit.figures.levels import is_one_entry, state
+from hmmkit.figures.levels import state
 from hmmkit.huge import HUGE_PAGES, HUGE_SIZE, HugeBuffer, numbers_in
 from hmmkit.maps import mapping_at, own_mappings
 from hmmkit.snapshot import MirrorPage, Snapshot
@@ -96,9 +96,9 @@ def test_where_a_page_is() -> None:
 
 
 def test_one_entry_is_all_or_nothing() -> None:
-    assert is_one_entry(pages((512, HUGE_ON_DEVICE)))
-    assert not is_one_entry(pages((511, HUGE_ON_DEVICE), (1, ON_DEVICE)))
-    assert not is_one_entry(pages((511, HUGE_ON_DEVICE), (1, ERROR)))
+    assert pages((512, HUGE_ON_DEVICE)).is_one_entry
+    assert not pages((511, HUGE_ON_DEVICE), (1, ON_DEVICE)).is_one_entry
+    assert not pages((511, HUGE_ON_DEVICE), (1, ERROR)).is_one_entry
 
 
 def test_levels_say_what_they_show() -> None:

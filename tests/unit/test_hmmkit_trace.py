@@ -216,3 +216,11 @@ def test_a_step_is_told_once_and_by_its_name_in_6_12() -> None:
         "vma_alloc_folio",
         "zram_submit_bio",
     ]
+
+
+def test_patterns_become_numbers_of_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["schedule", "do_swap_page", "migrate_vma_setup", "try_to_migrate_one", "up_read", "up_read_more"]
+    text = "".join(f"{name}\n" for name in names) + "dmirror_fault [hmm_dmirror]\n"
+    (tmp_path / "available_filter_functions").write_text(text)
+    monkeypatch.setattr(trace, "TRACEFS", tmp_path)
+    assert trace._numbers(["up_read", "*migrate_*", "dmirror_*", "not_here", "swap_*"]) == "3 4 5 7"
