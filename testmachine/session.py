@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import os
 import shutil
 import sys
@@ -14,7 +15,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from testmachine import kernel, module, qemu, root, state, stock
-from testmachine.machine import Machine, Setup, Sink, start
+from testmachine.machine import REPOSITORY, Machine, Setup, Sink, start
 
 Started = AbstractAsyncContextManager[Machine]
 
@@ -28,6 +29,7 @@ def prepare(
     build_it: bool = True,
 ) -> Setup:
     """Build what is missing (or raise NotBuilt for what takes minutes) and choose the accelerator."""
+    _compile_shared()
     built: kernel.Kernel
     if variant == "stock":
         built = stock.get(series, build_it=build_it)
@@ -38,6 +40,14 @@ def prepare(
         packed = root.followed_by(packed, built.boot_modules)
     accelerator = qemu.accelerator(built, hardware)
     return Setup(built, packed, accelerator.name, hardware, module.get(built), load_module)
+
+
+def _compile_shared() -> None:
+    """Compile what the guest imports from the repository, where it has changed.
+
+    The guest cannot write there, and in emulation it takes every machine a second to compile it.
+    """
+    compileall.compile_dir(REPOSITORY / "hmmkit", quiet=2)
 
 
 def launch(setup: Setup, console: Callable[[str], None] | None = None) -> Started:
