@@ -199,6 +199,17 @@ LOW_CONTRAST = """
 """
 
 
+# Clicks on each hidden answer: those that were open before, or do not open.
+CLOSED_ANSWERS = """
+() => [...document.querySelectorAll("article details.sd-dropdown")].filter(answer => {
+    const title = answer.querySelector("summary"), body = answer.querySelector(".sd-summary-content");
+    const before = body.checkVisibility();
+    title.click();
+    return before || !body.checkVisibility() || !body.innerText.trim();
+}).map(answer => answer.querySelector("summary").innerText)
+"""
+
+
 TOO_WIDE = """
 width => {
     const scrolls = e => e && (["auto", "scroll"].includes(getComputedStyle(e).overflowX)
@@ -209,22 +220,6 @@ width => {
         .map(e => e.outerHTML.slice(0, 100)).slice(0, 5)];
 }
 """
-
-
-def closed_answers(page: Page) -> list[str]:
-    """Click on each hidden answer; those that were open before, or do not open."""
-    wrong = []
-    hidden = page.locator("article details.sd-dropdown")
-    for number in range(hidden.count()):
-        answer = hidden.nth(number)
-        if answer.locator("xpath=ancestor::details[not(@open)]").count():
-            continue
-        title, body = answer.locator("summary").first, answer.locator(".sd-summary-content").first
-        before = body.is_visible()
-        title.click()
-        if before or not body.is_visible() or not body.inner_text().strip():
-            wrong.append(title.inner_text())
-    return wrong
 
 
 def contrast(page: Page, theme: str) -> list[str]:
@@ -245,7 +240,7 @@ def look(browser: Browser, site: str) -> Callable[[str], Look]:
         visit = Visit(context.new_page(), site)
         page = visit.go(path)
         pictures = page.evaluate(PICTURES)
-        answers = closed_answers(page)
+        answers = page.evaluate(CLOSED_ANSWERS)
         page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
         page.add_style_tag(content="* { transition: none !important }")
         low = {theme: contrast(page, theme) for theme in THEMES}
