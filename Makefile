@@ -12,6 +12,7 @@ VARIANT ?= default
 SERIES := 6.12 7.3 6.1
 # Series that also have a machine whose clock counts instructions.
 COUNTING := 6.12 7.3
+MACHINES := $(SERIES:%=machine-%) machine-stock $(COUNTING:%=machine-%-counting)
 SECONDS ?= 600
 export KERNEL_SRC
 # A kernel's build is a job of its own: it gets its number of jobs, and no jobserver of ours.
@@ -45,7 +46,7 @@ PARTS := tests-host defects stress-short check tests-book \
 
 .PHONY: test
 test: .venv/ready host ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
-	$(PYTHON) -m tests.parts machines html -- $(PARTS)
+	$(PYTHON) -m tests.parts $(MACHINES) html -- $(PARTS)
 
 .PHONY: $(PARTS)
 notebooks:
@@ -117,11 +118,18 @@ doctor: .venv/ready ## what this host has and lacks
 machine: .venv/ready host ## the test machine of one series (KERNEL=), and its kernelspec
 	$(MACHINE) build --kernel $(KERNEL) --variant $(VARIANT)
 
-.PHONY: machines
-machines: .venv/ready host ## the test machines of all series
-	for series in $(SERIES); do $(MACHINE) build --kernel $$series; done
+.PHONY: machines $(MACHINES)
+machines: $(MACHINES) ## the test machines of all series
+$(MACHINES): .venv/ready host
+
+$(SERIES:%=machine-%): machine-%:
+	$(MACHINE) build --kernel $*
+
+$(COUNTING:%=machine-%-counting): machine-%-counting:
+	$(MACHINE) build --kernel $* --counting
+
+machine-stock:
 	$(MACHINE) build --kernel 7.3 --variant stock
-	for series in $(COUNTING); do $(MACHINE) build --kernel $$series --counting; done
 
 .PHONY: host
 host: ## install the Debian packages that are missing

@@ -228,12 +228,15 @@ def trace_calls(
 
         # An empty tree has to mean that nothing was called, and not that the tracer does not see this
         # thread. So it shows that it does by a call that nobody asked for, before the action and after.
+        not_seen = HmmError(errno.EAGAIN, "the tracer did not see what this thread did")
         for _ in range(_ATTEMPTS):
             if _SIGN in seen_during(lambda: None):
                 break
+        else:
+            raise not_seen
         seen = seen_during(action)
         if _SIGN not in seen:
-            raise HmmError(errno.EAGAIN, "the tracer did not see what this thread did")
+            raise not_seen
         # Switching the tracer on and off leaves the tail ends of its own system calls.
         return CallTree(
             tuple(root for root in seen.roots if root.function in taken and root.function != _SIGN)

@@ -43,11 +43,12 @@ def prepare(
 
 
 def _compile_shared() -> None:
-    """Compile what the guest imports from the repository, where it has changed.
+    """Compile the repository's packages, where they have changed.
 
-    The guest cannot write there, and in emulation it takes every machine a second to compile it.
+    The guest imports them and cannot write there; in emulation compiling takes every machine a second.
     """
-    compileall.compile_dir(REPOSITORY / "hmmkit", quiet=2)
+    for package in REPOSITORY.glob("*/__init__.py"):
+        compileall.compile_dir(package.parent, quiet=2)
 
 
 def launch(setup: Setup, console: Callable[[str], None] | None = None) -> Started:

@@ -32,13 +32,16 @@ class Defect:
     find: str
     replace: str
 
+    def source(self) -> str:
+        """The text of the file, with this defect."""
+        good = (REPOSITORY / "module" / self.file).read_text()
+        assert good.count(self.find) == 1, f"{self.file} has {good.count(self.find)} of {self.find!r}"
+        return good.replace(self.find, self.replace)
+
     def build_into(self, module: Path) -> None:
         """Copy the module's sources to ``module``, with this defect."""
         shutil.copytree(REPOSITORY / "module", module)
-        source = module / self.file
-        good = source.read_text()
-        assert good.count(self.find) == 1, f"{self.file} has {good.count(self.find)} of {self.find!r}"
-        source.write_text(good.replace(self.find, self.replace))
+        (module / self.file).write_text(self.source())
 
 
 def listed() -> list[Defect]:
