@@ -320,12 +320,12 @@ def test_next_leads_through_the_whole_book_and_previous_back(visit: Visit) -> No
     seen = [visit.at()]
     while page.locator("a.right-next").count():
         page.locator("a.right-next").click()
-        page.wait_for_load_state("load")
+        page.wait_for_load_state("domcontentloaded")
         seen.append(visit.at())
     assert seen == toc_files()
     for path in seen[-2::-1]:
         page.locator("a.left-prev").click()
-        page.wait_for_load_state("load")
+        page.wait_for_load_state("domcontentloaded")
         assert visit.at() == path
 
 
