@@ -73,7 +73,10 @@ def watching(functions: Collection[str]) -> Iterator[CallerTrace]:
     """
     need_tracefs()
     lines = (TRACEFS / "available_filter_functions").read_text().splitlines()
-    chosen = [line.split()[0] for line in lines if plain(line.split()[0]) in functions]
+    # by number: for each name the kernel would look at all of its functions
+    chosen = [
+        str(number) for number, line in enumerate(lines, start=1) if plain(line.split()[0]) in functions
+    ]
     with trace_instance(f"hmmkit-callers-{os.getpid()}") as instance:
         (instance / "tracing_on").write_text("0")
         (instance / "set_ftrace_filter").write_text(" ".join(chosen))

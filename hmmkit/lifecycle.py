@@ -280,7 +280,7 @@ class LivePages:
 
         Returns what the entry was whenever it was not present, in order. The thread looks often,
         and may still miss what lasts a moment. The moment is longer the more pages are moved at a
-        time, up to 512; with twice as many there is such a batch, wherever the buffer is.
+        time, up to 512, the pages under one page table.
         """
         middle = (self.buffer.address // PAGE_SIZE + self.buffer.npages // 2) * WORD_SIZE
         words: list[bytes] = []

@@ -69,8 +69,8 @@ def long_moments() -> Iterator[None]:
 
 @pytest.fixture
 def watched(long_moments: None, device: Device) -> Iterator[LivePages]:
-    """Pages enough for a batch of 512, wherever the buffer is."""
-    with LivePages(device, 1024) as pages:
+    """Pages enough for a batch of 512."""
+    with LivePages(device, 512) as pages:
         yield pages
 
 
