@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from testmachine.machine import REPOSITORY
@@ -41,6 +42,13 @@ def test_repository_is_there_and_read_only(testmachine: Launch, writable: Path) 
     assert where == str(REPOSITORY)
     assert "Read-only file system" in refusal
     assert Path(name).read_text() == "from inside\n"
+
+
+def test_the_guest_finds_our_packages_compiled(testmachine: Launch) -> None:
+    compiled = Path(cache_from_source(str(REPOSITORY / "hmmkit" / "errors.py")))
+    compiled.unlink(missing_ok=True)
+    assert testmachine("run", "--", "true").returncode == 0
+    assert compiled.is_file()
 
 
 def test_every_machine_is_fresh(testmachine: Launch) -> None:
