@@ -20,6 +20,7 @@ unexport MAKEFLAGS MFLAGS
 
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 PYTHON := .venv/bin/python
+PYTEST := $(PYTHON) -m pytest -p tests.without_grammar
 MACHINE := $(PYTHON) -m testmachine
 
 .PHONY: help
@@ -50,13 +51,13 @@ test: .venv/ready host ## unit tests, tests in the machine, the kernel's own sui
 
 .PHONY: $(PARTS)
 notebooks:
-	$(PYTHON) -m pytest --nbval --numprocesses auto --dist loadfile notebooks
+	$(PYTEST) --nbval --numprocesses auto --dist loadfile notebooks
 
 tests-unit tests-host tests-book: tests-%:
-	$(PYTHON) -m pytest tests/$*
+	$(PYTEST) tests/$*
 
 defects:
-	$(PYTHON) -m pytest tests/defects
+	$(PYTEST) tests/defects
 
 # No notebook is run in there: to import what runs notebooks takes an emulated machine 5 s.
 IN_MACHINE := python -m pytest -p no:cacheprovider -p no:nbval -o addopts=-ra tests/machine

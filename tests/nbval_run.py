@@ -14,7 +14,7 @@ from testmachine.machine import REPOSITORY
 def nbval(notebook: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run as the project configures it, with ``options`` of pytest and ``environment`` on top of ours."""
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", REPOSITORY / "pyproject.toml",
-         "--rootdir", REPOSITORY, "--nbval", *options, notebook],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.without_grammar",
+         "-c", REPOSITORY / "pyproject.toml", "--rootdir", REPOSITORY, "--nbval", *options, notebook],
         cwd=REPOSITORY, env={**os.environ, **environment}, capture_output=True, text=True, timeout=900,
     )  # fmt: skip
