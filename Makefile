@@ -47,20 +47,21 @@ PARTS := tests-host defects stress-short check tests-book \
 
 .PHONY: test
 test: .venv/ready host ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
-	$(PYTHON) -m tests.parts $(MACHINES) html -- $(PARTS)
+	$(PYTHON) -m tests.parts $(MACHINES) -- $(PARTS)
 
 .PHONY: $(PARTS)
 notebooks:
 	$(PYTEST) --nbval --numprocesses auto --dist loadfile notebooks
 
+tests-book: html
 tests-unit tests-host tests-book: tests-%:
 	$(PYTEST) tests/$*
 
 defects:
 	$(PYTEST) tests/defects
 
-# No notebook is run in there: to import what runs notebooks takes an emulated machine 5 s.
-IN_MACHINE := python -m pytest -p no:cacheprovider -p no:nbval -o addopts=-ra tests/machine
+# No notebook is run in there: to import what runs notebooks takes an emulated machine 6 s.
+IN_MACHINE := python -m pytest -p no:cacheprovider -p no:nbval -p no:anyio -o addopts=-ra tests/machine
 
 $(SERIES:%=tests-%): tests-%:
 	$(MACHINE) run --kernel $* -- $(IN_MACHINE)
