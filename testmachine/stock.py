@@ -16,7 +16,7 @@ from pathlib import Path
 
 from testmachine import series as series_table
 from testmachine.cache import building, cache_dir, is_built, need_space
-from testmachine.errors import BadInput, BuildError, NotBuilt
+from testmachine.errors import BadInput, BuildError, HostError, NotBuilt
 from testmachine.kernel import Kernel
 from testmachine.module import depmod
 from testmachine.progress import Progress, run_logged
@@ -73,9 +73,16 @@ class StockKernel(Kernel):
         return self.build / "boot-modules"
 
     def compile_command(self, directory: Path) -> list[str | Path]:
-        """Compile the module whose sources are in ``directory``, there."""
-        return ["unshare", "--map-root-user", "--mount", "sh", "-ec", COMPILE, "sh",
-                self.root, directory, self.release]  # fmt: skip
+        """Compile the module whose sources are in ``directory``, there. HostError if that cannot be."""
+        alone = ["unshare", "--map-root-user", "--mount"]
+        trial = subprocess.run([*alone, "true"], capture_output=True, text=True)
+        if trial.returncode:
+            raise HostError(
+                "Debian's compiler works in a user namespace of its own, and here there can be none "
+                f"({trial.stderr.strip()}): allow them (sysctl kernel.unprivileged_userns_clone=1; "
+                "a container has to be started with --privileged), and do not run in a chroot"
+            )
+        return [*alone, "sh", "-ec", COMPILE, "sh", self.root, directory, self.release]
 
 
 def get(name: str, *, build_it: bool = True) -> StockKernel:
