@@ -210,16 +210,45 @@ def test_chunks_are_above_all_ram() -> None:
 
 def test_a_touch_is_one_minor_fault_and_an_ioctl_none(device: Device) -> None:
     with Buffer(16, touched=True) as buffer:
-        for _ in range(2):
-            device.migrate_to_device(buffer)
-            # from the end: in order, a touch brings the pages behind it along
-            by_touch = [
-                minor_faults(lambda page=page: buffer.touch(page))  # type: ignore[misc]
-                for page in reversed(range(16))
-            ]
-            device.migrate_to_device(buffer)
-            by_ioctl = minor_faults(lambda: device.migrate_to_system(buffer))
+        device.migrate_to_device(buffer)
+        # from the end: in order, a touch brings the pages behind it along
+        by_touch = [
+            minor_faults(buffer, lambda page=page: buffer.touch(page))  # type: ignore[misc]
+            for page in reversed(range(16))
+        ]
+        device.migrate_to_device(buffer)
+        by_ioctl = minor_faults(buffer, lambda: device.migrate_to_system(buffer))
     assert (by_touch, by_ioctl) == ([1] * 16, 0)
+
+
+def test_faults_elsewhere_are_not_counted() -> None:
+    with Buffer(16) as here, Buffer(16) as there:
+
+        def write_both() -> None:
+            here.write(b"x")
+            there.write(b"x" * there.size)
+
+        assert minor_faults(here, write_both) == 1
+        assert minor_faults(PageRun(here.address, 1), lambda: here.write(b"x" * here.size)) == 0
+
+
+def test_faults_of_a_process_that_has_forked_are_those_of_the_pages(device: Device) -> None:
+    with Buffer(touched=True) as buffer:
+        for _ in range(5):
+            device.migrate_to_device(buffer)
+            child = os.fork()  # each page of Python's own has a fault when it is written to again
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+            assert minor_faults(buffer, buffer.touch) == 1
+
+
+def test_more_faults_than_can_be_recorded_are_an_error() -> None:
+    with Buffer(5000) as buffer:
+        buffer.advise(mmap.MADV_NOHUGEPAGE)
+        with pytest.raises(HmmError) as caught:
+            minor_faults(buffer, lambda: buffer.write(b"x" * buffer.size))
+    assert caught.value.errno == errno.ENOBUFS
 
 
 def set_parameter() -> None:
@@ -230,8 +259,14 @@ def set_parameter() -> None:
 
 @pytest.mark.parametrize(
     "view",
-    [Device, device_chunks, set_parameter, lambda: trace_calls(int, PAGE_FAULT)],
-    ids=["device", "iomem", "parameter", "trace"],
+    [
+        Device,
+        device_chunks,
+        set_parameter,
+        lambda: trace_calls(int, PAGE_FAULT),
+        lambda: minor_faults(PageRun(0, 1), int),
+    ],
+    ids=["device", "iomem", "parameter", "trace", "faults"],
 )
 def test_without_root_each_view_says_so(view: Callable[[], object]) -> None:
     with as_nobody(), pytest.raises(NeedRoot, match="root"):

@@ -146,7 +146,7 @@ def test_a_swapped_page_is_seen_counted_and_passed_over(device: Device) -> None:
         page_out(buffer)
         assert signs(buffer) == [Sign.SWAPPED] * 3
         assert observe(device, buffer).stages == (Stage.PASSED_OVER,) * 3
-        seen = counted(lambda: [buffer.touch(page) for page in range(3)])
+        seen = counted(buffer, lambda: [buffer.touch(page) for page in range(3)])
         assert seen.major == 3 and seen.swapped_in >= 1
         assert all(entry.present for entry in page_entries(buffer))
         assert buffer.read(6, PAGE_SIZE) == b"page 1"

@@ -11,7 +11,7 @@ from hmmkit import pagemap_fields, tell
 from hmmkit.accounting import SmapsMapping, parse_smaps
 from hmmkit.buffer import PAGE_SIZE, PageRun
 from hmmkit.counters import ChunkUse
-from hmmkit.faults import counted, parse_vmstat
+from hmmkit.faults import parse_vmstat
 from hmmkit.iomem import PfnRange
 from hmmkit.pagemap import PRESENT, SWAP, SwapTypes
 from hmmkit.pagemap_fields import fields
@@ -127,10 +127,6 @@ def test_the_fields_of_three_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_vmstat_by_name() -> None:
     assert parse_vmstat("pswpin 12\npswpout 3\n") == {"pswpin": 12, "pswpout": 3}
-
-
-def test_faults_of_an_action_are_counted() -> None:
-    assert counted(lambda: None).major == 0
 
 
 def test_the_header_of_a_swap_area() -> None:

@@ -8,11 +8,9 @@ from array import array
 
 import pytest
 
-from hmmkit.buffer import PAGE_SIZE, Buffer
 from hmmkit.device import Device
 from hmmkit.dyndbg import printing_sites
 from hmmkit.errors import NeedRoot, NoDevice
-from hmmkit.faults import minor_faults
 from hmmkit.iomem import SYSTEM_RAM, PfnRange, parse_iomem
 from hmmkit.kmsg import parse_record
 from hmmkit.pagemap import PageEntries, PageEntry, SwapTypes
@@ -167,16 +165,6 @@ def test_a_device_that_is_not_there_says_how_to_get_it() -> None:
     with pytest.raises(NoDevice, match="modprobe hmm_dmirror") as caught:
         Device(99)
     assert caught.value.errno == errno.ENOENT
-
-
-def test_minor_faults_are_counted() -> None:
-    with Buffer(512) as buffer:
-
-        def write_all() -> None:
-            for page in range(512):
-                buffer.write(b"x", page * PAGE_SIZE)
-
-        assert minor_faults(write_all) >= 1, "fresh pages must fault, however large the pages are"
 
 
 def test_a_table_lines_up_and_escapes() -> None:
