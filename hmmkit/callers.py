@@ -7,6 +7,7 @@ a trace instance of its own (Documentation/trace/ftrace.rst), so nobody else's t
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -14,7 +15,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hmmkit.trace import TRACEFS, complain_of_lost_events, need_tracefs, trace_instance
+from hmmkit.errors import NoTracing
+from hmmkit.trace import TRACEFS, complain_of_lost_events, function_numbers, need_tracefs, trace_instance
 
 # " python3-77  [000] .....  12.345678: do_wp_page <-__handle_mm_fault"
 _LINE = re.compile(r"-(?P<thread>\d+) .*: (?P<function>[\w.]+) <-(?P<caller>[\w.]+)$", re.MULTILINE)
@@ -69,17 +71,16 @@ class CallerTrace:
 def watching(functions: Collection[str]) -> Iterator[CallerTrace]:
     """Prepare to watch ``functions``; those that this kernel does not have are left out.
 
-    Raises as ``hmmkit.trace.need_tracefs``, and ``HmmError`` if there can be no trace instance.
+    Raises as ``hmmkit.trace.need_tracefs``, ``NoTracing`` if it has none of them, and ``HmmError`` if
+    there can be no trace instance.
     """
     need_tracefs()
-    lines = (TRACEFS / "available_filter_functions").read_text().splitlines()
-    # by number: for each name the kernel would look at all of its functions
-    chosen = [
-        str(number) for number, line in enumerate(lines, start=1) if plain(line.split()[0]) in functions
-    ]
+    chosen = function_numbers([pattern for name in functions for pattern in (name, f"{name}.*")])
+    if not chosen:  # an empty filter would be all functions
+        raise NoTracing(errno.ENOENT, f"this kernel can trace none of {', '.join(sorted(functions))}")
     with trace_instance(f"hmmkit-callers-{os.getpid()}") as instance:
         (instance / "tracing_on").write_text("0")
-        (instance / "set_ftrace_filter").write_text(" ".join(chosen))
+        (instance / "set_ftrace_filter").write_text(chosen)
         (instance / "current_tracer").write_text("function")
         try:
             yield CallerTrace(instance)

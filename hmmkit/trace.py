@@ -206,7 +206,7 @@ def trace_calls(
         if not set(roots) & set(taken):
             raise NoTracing(errno.ENOENT, f"this kernel can trace none of {', '.join(roots)}")
         _set(stack, "set_ftrace_filter", "")
-        _write("set_ftrace_filter", _numbers((*taken, *watched)))
+        _write("set_ftrace_filter", function_numbers((*taken, *watched)))
         _set(stack, "current_tracer", "function_graph")
         for name, value in _OPTIONS.items():
             _set(stack, name, value)
@@ -295,6 +295,21 @@ def record_events(instance: Path, group: str, action: Callable[[], object]) -> s
     return (instance / "trace").read_text()
 
 
+def function_numbers(patterns: Collection[str]) -> str:
+    """The functions of this kernel that match, by their numbers.
+
+    For each name or pattern that is written to ``set_ftrace_filter`` the kernel looks at each of its
+    functions. A number, the function's line in ``available_filter_functions``, it finds at once.
+    """
+    text = (TRACEFS / "available_filter_functions").read_text()
+    numbers = []
+    number, counted = 1, 0
+    for line in sorted({line for pattern in patterns for line in _lines(text, pattern)}):
+        number, counted = number + text.count("\n", counted, line), line
+        numbers.append(str(number))
+    return " ".join(numbers)
+
+
 def _set(stack: ExitStack, name: str, value: str) -> None:
     """Write one setting, and have the stack write back what was there."""
     before = (TRACEFS / name).read_text()
@@ -319,21 +334,6 @@ def _set_roots(stack: ExitStack, functions: Collection[str]) -> list[str]:
         else:
             taken.append(function)
     return taken
-
-
-def _numbers(patterns: Collection[str]) -> str:
-    """The functions of this kernel that match, by their numbers.
-
-    For each name or pattern that is written to ``set_ftrace_filter`` the kernel looks at each of its
-    functions. A number, the function's line in ``available_filter_functions``, it finds at once.
-    """
-    text = (TRACEFS / "available_filter_functions").read_text()
-    numbers = []
-    number, counted = 1, 0
-    for line in sorted({line for pattern in patterns for line in _lines(text, pattern)}):
-        number, counted = number + text.count("\n", counted, line), line
-        numbers.append(str(number))
-    return " ".join(numbers)
 
 
 def _lines(text: str, pattern: str) -> Iterator[int]:

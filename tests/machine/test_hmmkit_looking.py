@@ -12,13 +12,15 @@ import pytest
 
 from hmmkit import module
 from hmmkit.buffer import Buffer, Protection
+from hmmkit.callers import watching
 from hmmkit.device import Device
 from hmmkit.dyndbg import CONTROL, debug_messages, printing_sites
-from hmmkit.errors import HmmError, ModuleProblem
+from hmmkit.errors import HmmError, ModuleProblem, NoTracing
 from hmmkit.kmsg import KernelLog
 from hmmkit.outcome import attempt
 from hmmkit.path import WAY_BACK
 from hmmkit.trace import IOCTL, PAGE_FAULT, TRACEFS, trace_calls
+from tests.machine.memory import on_device
 
 CHUNK = re.compile(
     r"^hmm_dmirror[01]: added new 256 MB chunk \(total 1 chunks, 256 MB\) PFNs \[0x[0-9a-f]+ 0x[0-9a-f]+\)$"
@@ -144,26 +146,29 @@ def test_the_same_touch_gives_the_same_tree(device: Device) -> None:
 
 
 def test_only_this_thread_is_seen(device: Device) -> None:
-    """Another thread faults as fast as it can; none of its faults is in the tree."""
-    stop = threading.Event()
+    """While the action waits, another thread touches 64 device pages."""
+    with Buffer(touched=True) as mine, Buffer(64, touched=True) as theirs:
+        device.migrate_to_device(mine)
+        device.migrate_to_device(theirs)
 
-    def fault() -> None:
-        while not stop.is_set():
-            with Buffer(16, touched=True):
-                pass
+        def touch_theirs() -> None:
+            for page in reversed(range(64)):  # in order, a touch brings the pages behind it along
+                theirs.touch(page)
 
-    other = threading.Thread(target=fault)
-    other.start()
-    try:
-        with Buffer(touched=True) as buffer:
-            device.migrate_to_device(buffer)
-            seen = trace_calls(buffer.touch, PAGE_FAULT)
-    finally:
-        stop.set()
-        other.join()
+        def touch_both() -> None:
+            other = threading.Thread(target=touch_theirs)
+            other.start()
+            other.join()
+            mine.touch()
+
+        seen = trace_calls(touch_both, PAGE_FAULT)
+        assert not any(on_device(device, theirs)), "nothing was there to be seen"
     assert seen.functions().count("dmirror_migrate_to_ram") == 1
-    # The two rounds of this fault, and what Python itself may touch; the other's loop has 16 a turn.
-    assert seen.functions().count("handle_mm_fault") < 16
+
+
+def test_functions_that_nobody_has_are_not_watched() -> None:
+    with pytest.raises(NoTracing, match="none of no_such_function"), watching(["no_such_function"]):
+        pass
 
 
 def test_the_tracer_is_put_back_as_it_was(device: Device) -> None:

@@ -223,4 +223,4 @@ def test_patterns_become_numbers_of_lines(tmp_path: Path, monkeypatch: pytest.Mo
     text = "".join(f"{name}\n" for name in names) + "dmirror_fault [hmm_dmirror]\n"
     (tmp_path / "available_filter_functions").write_text(text)
     monkeypatch.setattr(trace, "TRACEFS", tmp_path)
-    assert trace._numbers(["up_read", "*migrate_*", "dmirror_*", "not_here", "swap_*"]) == "3 4 5 7"
+    assert trace.function_numbers(["up_read", "*migrate_*", "dmirror_*", "not_here", "swap_*"]) == "3 4 5 7"
