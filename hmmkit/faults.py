@@ -61,7 +61,7 @@ def parse_vmstat(text: str) -> dict[str, int]:
 def counted(pages: Pages, action: Callable[[], object]) -> FaultCounters:
     """What was counted while ``action`` ran, the faults of this thread in ``pages``.
 
-    Raises ``NeedRoot`` without it; ``HmmError`` with ENOBUFS if there were more than 4,000 faults in
+    Raises ``NeedRoot`` without it; ``HmmError`` with EOVERFLOW if there were more than 4,000 faults in
     all, with ENOTSUP on a processor that is not x86-64; ``OSError`` as perf_event_open(2) does.
     """
     swapped_in = parse_vmstat(VMSTAT.read_text())["pswpin"]
@@ -111,5 +111,5 @@ def _addresses(fd: int, ring: mmap.mmap) -> list[int]:
     (head,) = struct.unpack_from("Q", ring, _DATA_HEAD)
     addresses = [address for *_, address in _SAMPLE.iter_unpack(ring[PAGE_SIZE : PAGE_SIZE + head])]
     if len(addresses) < happened:
-        raise HmmError(errno.ENOBUFS, f"{happened} page faults, and room for the first {len(addresses)}")
+        raise HmmError(errno.EOVERFLOW, f"{happened} page faults, and room for the first {len(addresses)}")
     return addresses

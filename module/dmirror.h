@@ -191,7 +191,8 @@ struct dmirror_batch {
  *	addresses to its struct dmirror_table, see table.c
  * @empty: the table that was emptied last, NULL or one of @page_table; all
  *	others have an entry that is set
- * @unmapping: in dmirror_device.unmapping, protected by dmirror_device.lock
+ * @unmapping: in dmirror_device.unmapping, protected by dmirror_device.lock;
+ *	while it is there, somebody has a reference (mmgrab()) to the mm
  * @mutex: protects @page_table, its tables and @empty, and keeps the pages in
  *	them from going away. Taken inside mmap_lock (the notifier is called
  *	with it), so mmap_lock is never taken inside it; no memory is waited for

@@ -28,6 +28,7 @@
 #include <linux/module.h>
 #include <linux/nospec.h>
 #include <linux/overflow.h>
+#include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -73,12 +74,16 @@ static int dmirror_open(struct inode *inode, struct file *file)
 static int dmirror_close(struct inode *inode, struct file *file)
 {
 	struct dmirror *dmirror = file->private_data;
+	struct mm_struct *mm = dmirror->notifier.mm;
 
+	/* An eviction may find it in the list when the notifier let it go. */
+	mmgrab(mm);
 	/* Waits for a running callback; none comes after. */
 	mmu_interval_notifier_remove(&dmirror->notifier);
 	spin_lock(&dmirror->device->lock);
 	list_del(&dmirror->unmapping);
 	spin_unlock(&dmirror->device->lock);
+	mmdrop(mm);
 	dmirror_table_end(dmirror);
 	kfree(dmirror);
 	return 0;
