@@ -94,10 +94,6 @@ struct dmirror_stream {
  * @broken_blocks: blocks of these chunks with a part of their pages free
  * @streams: where the CPU's faults went lately, see fault.c
  * @next_stream: which of them is to be forgotten next
- * @unmapping: open files in whose address space something is being unmapped, or
- *	was lately, see evict.c
- * @evicting: a page is being evicted; not set while @unmapping has a file
- * @evicted: where to wait until it is not
  *
  * The address of this structure is the owner of the device's pages: it is what
  * tells HMM and migrate_vma_setup() one device's pages from another's.
@@ -118,9 +114,6 @@ struct dmirror_device {
 	struct list_head broken_blocks;
 	struct dmirror_stream streams[DMIRROR_STREAMS];
 	unsigned int next_stream;
-	struct list_head unmapping;
-	bool evicting;
-	wait_queue_head_t evicted;
 };
 
 /**
@@ -191,7 +184,7 @@ struct dmirror_batch {
  *	addresses to its struct dmirror_table, see table.c
  * @empty: the table that was emptied last, NULL or one of @page_table; all
  *	others have an entry that is set
- * @unmapping: in dmirror_device.unmapping, protected by dmirror_device.lock;
+ * @unmapping: in dmirror_eviction.unmapping, protected by dmirror_eviction.lock;
  *	while it is there, somebody has a reference (mmgrab()) to the mm
  * @mutex: protects @page_table, its tables and @empty, and keeps the pages in
  *	them from going away. Taken inside mmap_lock (the notifier is called
@@ -299,6 +292,7 @@ void dmirror_copy_to_system(struct dmirror_device *device, unsigned long addr,
 
 /* evict.c */
 void dmirror_evict_keep_off(struct dmirror *dmirror);
+void dmirror_evict_forget(struct dmirror *dmirror);
 int dmirror_device_empty(struct dmirror_device *device, bool must);
 
 /* mirror.c */

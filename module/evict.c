@@ -25,16 +25,18 @@
  * mapping (struct anon_vma) with it, in which migrate_device_finalize() is going
  * to look. The kernel keeps no reference to it, in any release from 6.1 to 7.3,
  * and a module cannot. But the driver is told before anything is unmapped, in
- * every address space in which its device is open. That address space is then
- * in a list, and while it is there nothing is evicted: dmirror_evict_keep_off()
- * waits for the page that is on its way, and dmirror_evict_begin() until the
- * unmapping is over. There is one page at a time between the first step and the
- * last, and what can wait, the allocation, comes before.
+ * every address space in which one of its devices is open. That address space is
+ * then in a list, and while it is there nothing is evicted, from any device:
+ * dmirror_evict_keep_off() waits for the pages that are on their way, and
+ * dmirror_evict_begin() until the unmapping is over. Of a device there is one
+ * page at a time between the first step and the last, and what can wait, the
+ * allocation, comes before.
  *
- * What is left are address spaces that have pages on the device but not the
- * device: their process has closed it, or is the child of one that has it. If
- * such a process unmaps a page at the very moment, the kernel may read memory
- * that is free. Whoever releases a device should be its last user.
+ * What is left are address spaces that have pages on a device but no device
+ * open: their process has closed them, or is the child of one that has them, or
+ * somebody kept its memory longer than its files. If such pages are unmapped at
+ * the very moment, the kernel may read memory that is free. Whoever releases a
+ * device should be its last user.
  */
 #include <linux/highmem.h>
 #include <linux/sched/mm.h>
@@ -45,6 +47,29 @@
 #include "trace.h"
 
 /**
+ * struct dmirror_eviction - who unmaps and who evicts, on all devices
+ * @lock: protects the other members, and dmirror.unmapping. Innermost: nothing
+ *	under it sleeps.
+ * @unmapping: open files in whose address space something is being unmapped, or
+ *	was lately
+ * @pages: how many pages are being evicted, one of a device at most; none is
+ *	begun while @unmapping has a file
+ * @done: where to wait until there are none
+ */
+struct dmirror_eviction {
+	spinlock_t lock;		/* see above */
+	struct list_head unmapping;
+	unsigned int pages;
+	wait_queue_head_t done;
+};
+
+static struct dmirror_eviction dmirror_eviction = {
+	.lock = __SPIN_LOCK_UNLOCKED(dmirror_eviction.lock),
+	.unmapping = LIST_HEAD_INIT(dmirror_eviction.unmapping),
+	.done = __WAIT_QUEUE_HEAD_INITIALIZER(dmirror_eviction.done),
+};
+
+/**
  * dmirror_evict_keep_off() - before something is unmapped: no eviction meanwhile
  * @dmirror: an open file of that address space
  *
@@ -52,88 +77,115 @@
  */
 void dmirror_evict_keep_off(struct dmirror *dmirror)
 {
-	struct dmirror_device *device = dmirror->device;
+	struct dmirror_eviction *eviction = &dmirror_eviction;
 
-	spin_lock(&device->lock);
+	spin_lock(&eviction->lock);
 	if (list_empty(&dmirror->unmapping))
-		list_add_tail(&dmirror->unmapping, &device->unmapping);
-	spin_unlock(&device->lock);
+		list_add_tail(&dmirror->unmapping, &eviction->unmapping);
+	spin_unlock(&eviction->lock);
 
-	wait_event(device->evicted, !READ_ONCE(device->evicting));
+	wait_event(eviction->done, !READ_ONCE(eviction->pages));
 }
 
-/* Nothing is being unmapped there, and the caller sees to it that this is so. */
-static void dmirror_evict_allow(struct dmirror_device *device,
-				const struct mm_struct *mm)
+/*
+ * If nothing is being unmapped in mm, allow evictions again as far as that goes.
+ * Caller holds mmap_lock for writing. It needs no user of mm: to become one, and
+ * perhaps the last, would be to unmap everything after the files are closed.
+ */
+static bool dmirror_evict_allow(const struct mm_struct *mm)
 {
+	struct dmirror_eviction *eviction = &dmirror_eviction;
 	struct dmirror *dmirror, *next;
 
-	spin_lock(&device->lock);
-	list_for_each_entry_safe(dmirror, next, &device->unmapping, unmapping)
+	/* Without users the process ends. It has once it has no mappings. */
+	if (!atomic_read(&mm->mm_users) && !mtree_empty(&mm->mm_mt))
+		return false;
+
+	spin_lock(&eviction->lock);
+	list_for_each_entry_safe(dmirror, next, &eviction->unmapping, unmapping)
 		if (dmirror->notifier.mm == mm)
 			list_del_init(&dmirror->unmapping);
-	spin_unlock(&device->lock);
+	spin_unlock(&eviction->lock);
+	return true;
 }
 
-/* Wait until nothing is being unmapped there. -EINTR on a fatal signal. */
-static int dmirror_evict_wait(struct dmirror_device *device,
-			      struct mm_struct *mm)
+/* Wait until nothing is being unmapped in mm. -EINTR on a fatal signal. */
+static int dmirror_evict_wait(struct mm_struct *mm)
 {
-	int ret;
+	bool allowed;
 
-	if (!mmget_not_zero(mm)) {
-		/* The process ends. It has once it has no mappings any more. */
-		while (!mtree_empty(&mm->mm_mt)) {
-			if (fatal_signal_pending(current))
-				return -EINTR;
-			schedule_timeout_uninterruptible(1);
-		}
-		dmirror_evict_allow(device, mm);
-		return 0;
-	}
-
-	ret = mmap_write_lock_killable(mm);
-	if (!ret) {
-		dmirror_evict_allow(device, mm);
+	for (;;) {
+		if (mmap_write_lock_killable(mm))
+			return -EINTR;
+		allowed = dmirror_evict_allow(mm);
 		mmap_write_unlock(mm);
+		if (allowed)
+			return 0;
+
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		schedule_timeout_uninterruptible(1);
 	}
-	mmput(mm);
-	return ret;
+}
+
+/**
+ * dmirror_evict_forget() - a file is closed: evictions need not wait for it
+ * @dmirror: the file; its notifier is removed, and the caller has a reference
+ *	to its mm
+ *
+ * Waits until what is being unmapped there is.
+ */
+void dmirror_evict_forget(struct dmirror *dmirror)
+{
+	struct mm_struct *mm = dmirror->notifier.mm;
+	bool allowed;
+
+	/* Once it is not in the list it stays so. */
+	while (!list_empty_careful(&dmirror->unmapping)) {
+		mmap_write_lock(mm);
+		allowed = dmirror_evict_allow(mm);
+		mmap_write_unlock(mm);
+		if (!allowed)
+			schedule_timeout_uninterruptible(1);
+	}
 }
 
 /* Begin to evict one page, when nothing is being unmapped. */
-static int dmirror_evict_begin(struct dmirror_device *device)
+static int dmirror_evict_begin(void)
 {
+	struct dmirror_eviction *eviction = &dmirror_eviction;
 	struct dmirror *dmirror;
 	struct mm_struct *mm;
 	int ret = 0;
 
 	while (!ret) {
-		spin_lock(&device->lock);
-		dmirror = list_first_entry_or_null(&device->unmapping,
+		spin_lock(&eviction->lock);
+		dmirror = list_first_entry_or_null(&eviction->unmapping,
 						   struct dmirror, unmapping);
 		if (!dmirror) {
-			device->evicting = true;
-			spin_unlock(&device->lock);
+			eviction->pages++;
+			spin_unlock(&eviction->lock);
 			break;
 		}
 		/* The file may be closed as soon as the lock is released. */
 		mm = dmirror->notifier.mm;
 		mmgrab(mm);
-		spin_unlock(&device->lock);
+		spin_unlock(&eviction->lock);
 
-		ret = dmirror_evict_wait(device, mm);
+		ret = dmirror_evict_wait(mm);
 		mmdrop(mm);
 	}
 	return ret;
 }
 
-static void dmirror_evict_end(struct dmirror_device *device)
+static void dmirror_evict_end(void)
 {
-	spin_lock(&device->lock);
-	device->evicting = false;
-	spin_unlock(&device->lock);
-	wake_up_all(&device->evicted);
+	struct dmirror_eviction *eviction = &dmirror_eviction;
+
+	spin_lock(&eviction->lock);
+	eviction->pages--;
+	spin_unlock(&eviction->lock);
+	wake_up_all(&eviction->done);
 }
 
 /* Fill @to, a locked folio, with the data of a device page; its dst entry. */
@@ -170,7 +222,7 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 		dmirror_count(device, DMIRROR_ALLOCATION_FAILURES, 1);
 		return -ENOMEM;
 	}
-	ret = dmirror_evict_begin(device);
+	ret = dmirror_evict_begin();
 	if (ret) {
 		folio_put(to);
 		return ret;
@@ -192,7 +244,7 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 	migrate_device_pages(src, dst, 1UL << order);
 	batch->moved += dmirror_count_moved(src, dst, 1UL << order);
 	migrate_device_finalize(src, dst, 1UL << order);
-	dmirror_evict_end(device);
+	dmirror_evict_end();
 	return 0;
 }
 

@@ -76,13 +76,11 @@ static int dmirror_close(struct inode *inode, struct file *file)
 	struct dmirror *dmirror = file->private_data;
 	struct mm_struct *mm = dmirror->notifier.mm;
 
-	/* An eviction may find it in the list when the notifier let it go. */
+	/* An eviction may still find it when the notifier has let go of it. */
 	mmgrab(mm);
 	/* Waits for a running callback; none comes after. */
 	mmu_interval_notifier_remove(&dmirror->notifier);
-	spin_lock(&dmirror->device->lock);
-	list_del(&dmirror->unmapping);
-	spin_unlock(&dmirror->device->lock);
+	dmirror_evict_forget(dmirror);
 	mmdrop(mm);
 	dmirror_table_end(dmirror);
 	kfree(dmirror);
@@ -225,8 +223,6 @@ static void dmirror_device_init(unsigned int nr)
 	INIT_LIST_HEAD(&device->lost);
 	INIT_LIST_HEAD(&device->whole_blocks);
 	INIT_LIST_HEAD(&device->broken_blocks);
-	INIT_LIST_HEAD(&device->unmapping);
-	init_waitqueue_head(&device->evicted);
 }
 
 /* Are all parameters good? The number of devices follows from them. */

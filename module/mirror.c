@@ -177,15 +177,16 @@ int dmirror_range_fault_unlocked(struct dmirror *dmirror,
 	int ret;
 
 	range->notifier = &dmirror->notifier;
-	while (!(ret = hmm_range_fault_unlocked_timeout(range, patience))) {
-		if (dmirror_hold(dmirror, range))
-			return 0;
-
+	do {
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
-	}
-	return ret;
+
+		ret = hmm_range_fault_unlocked_timeout(range, patience);
+		if (ret)
+			return ret;
+	} while (!dmirror_hold(dmirror, range));
+	return 0;
 }
 
 /*

@@ -182,11 +182,15 @@ static void cpu_write(void)
 /* A child sees what its parent had at the fork, whatever either does next. */
 static void child(char *copy)
 {
-	int rounds = chance(12);
+	int rounds = chance(12), own = device_open(chance(devices));
 
+	/*
+	 * What an address space without a device open unmaps, the driver cannot
+	 * know of (see module/evict.c). So each child has one open, used or not.
+	 */
 	threads = 0;
 	if (chance(2))	/* else it acts on its parent's pages */
-		fds[0] = device_open(chance(devices));
+		fds[0] = own;
 	while (rounds--) {
 		unsigned long n = 1 + chance(MOST), first = chance(PAGES - n);
 
