@@ -30,7 +30,8 @@
  * dmirror_evict_keep_off() waits for the pages that are on their way, and
  * dmirror_evict_begin() until the unmapping is over. Of a device there is one
  * page at a time between the first step and the last, and what can wait, the
- * allocation, comes before.
+ * allocation, comes before. A page that is not mapped when its turn comes has
+ * lost its mapping already, and is left to whoever holds it.
  *
  * What is left are address spaces that have pages on a device but no device
  * open: their process has closed them, or is the child of one that has them, or
@@ -226,6 +227,15 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 	if (ret) {
 		folio_put(to);
 		return ret;
+	}
+	/*
+	 * What nobody maps is about to be freed, by whoever has it, and its
+	 * reverse mapping may be gone. Of what is mapped now it stays to the end.
+	 */
+	if (!folio_mapped(page_folio(from))) {
+		dmirror_evict_end();
+		folio_put(to);
+		return 0;
 	}
 	folio_lock(to);
 

@@ -235,12 +235,12 @@ def contrast(page: Page, theme: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def look(browser: Browser, site: str) -> Callable[[str], Look]:
-    """Open a page once, for all that is looked at."""
+def look(browser: Browser, site: str) -> Iterator[Callable[[str], Look]]:
+    """Open a page once, for all that is looked at; what the pages have in common is loaded once."""
+    context = browser.new_context(viewport=DESK, color_scheme="light")
 
     @cache
     def look_at(path: str) -> Look:
-        context = browser.new_context(viewport=DESK, color_scheme="light")
         visit = Visit(context.new_page(), site)
         page = visit.go(path)
         pictures = page.evaluate(PICTURES)
@@ -250,10 +250,11 @@ def look(browser: Browser, site: str) -> Callable[[str], Look]:
         low = {theme: contrast(page, theme) for theme in THEMES}
         page.set_viewport_size(TELEPHONE)
         wide = page.evaluate(TOO_WIDE, TELEPHONE["width"])
-        context.close()
+        page.close()
         return Look(visit.complaints, pictures, low, answers, wide)
 
-    return look_at
+    yield look_at
+    context.close()
 
 
 def test_there_are_pages() -> None:
@@ -333,18 +334,22 @@ def test_next_leads_through_the_whole_book_and_previous_back(visit: Visit) -> No
     assert visit.at() == seen[-2]
 
 
-@pytest.mark.parametrize("source", [*NOTEBOOKS, REPOSITORY / "book" / "intro.md"], ids=lambda path: path.name)
-def test_the_download_is_the_file_itself(visit: Visit, source: Path) -> None:
-    page = visit.go(str(source.relative_to(REPOSITORY).with_suffix(".html")))
+def download(page: Page, source: Path) -> bytes:
+    """What the page's button gives its reader."""
     page.get_by_role("button", name="Download this page").click()
     link = page.locator(f".article-header-buttons a[href$='{source.name}']:visible").first
-    address = link.evaluate("link => link.href")
-    assert page.request.get(address).body() == source.read_bytes()
+    return page.request.get(link.evaluate("link => link.href")).body()
+
+
+def test_the_download_of_a_chapter_is_the_file_itself(visit: Visit) -> None:
+    source = REPOSITORY / "book" / "intro.md"
+    assert download(visit.go("book/intro.html"), source) == source.read_bytes()
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_says_how_it_is_run(visit: Visit, notebook: Path) -> None:
+def test_a_notebook_can_be_had_and_says_how_it_is_run(visit: Visit, notebook: Path) -> None:
     page = visit.go(f"notebooks/{notebook.stem}.html")
+    assert download(page, notebook) == notebook.read_bytes()
     page.get_by_text("Run this page").click()
     words = page.locator("details", has_text="Run this page").inner_text()
     assert "make lab" in words

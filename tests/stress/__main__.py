@@ -29,7 +29,7 @@ from tests.stress.guest import INJECTING
 HERE = Path(__file__).parent
 PROGRAMS = ("stress", "fuzz", "inject")
 MEMORY_MIB = 2048
-REPORT_LINES = 60
+REPORT_LINES = 150
 
 # Where the kernel itself warns when an allocation is made to fail in its own code, which is no
 # fault of the driver's: when hotplug fails for any reason; when a module could not be loaded to
