@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hmmkit import module
-from hmmkit.buffer import Buffer
+from hmmkit.buffer import PAGE_SIZE, Buffer, Protection, protect
 from hmmkit.counters import read_chunks
 from hmmkit.device import Device
+from hmmkit.holding import referenced
 from hmmkit.longterm import pin_for_long
 from hmmkit.pagemap import page_entries
 from hmmkit.place import ELSEWHERE, RAM, device_indexes, place_of, says
@@ -70,6 +75,27 @@ def test_a_long_term_pin_leaves_the_page_in_ram(index: int) -> None:
         assert buffer.read(6, 4096) == b"pinned"
         # the pin is gone again
         assert device.migrate_to_device(buffer).pages == 4
+
+
+def test_an_eviction_waits_for_a_page_that_is_held_and_that_nobody_maps() -> None:
+    """Its reverse mapping is gone with the mapping, so nothing but its holder can lead to it."""
+    with Device(2) as device, Buffer(3, Protection.NONE) as room:
+        # apart from all other memory, with which it would share its struct anon_vma
+        page = room.part(1, 1)
+        protect(page, Protection.READ_WRITE)
+        ctypes.memset(page.address, 1, PAGE_SIZE)
+        device.migrate_to_device(page)
+        with referenced(page):
+            room.unmap()
+            child = os.fork()
+            if not child:
+                device.release()
+                os._exit(0)
+            time.sleep(1)
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)
+            os.kill(child, signal.SIGKILL)
+            assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        device.release()
 
 
 def test_a_long_term_pin_of_nothing_is_an_error() -> None:
