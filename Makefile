@@ -40,7 +40,7 @@ html: .venv/ready ## render _build/html from what is committed, warnings as erro
 	rm -rf _build/html
 	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
-# A machine keeps one core busy: a part for each core at a time, the long ones first.
+# A machine keeps one core busy, and waits now and then: a part more than cores, the long ones first.
 # The notebooks are last: they divide what is left over among the cores.
 PARTS := tests-host defects stress-short check tests-book \
 	$(foreach series,$(SERIES),suite-$(series) tests-$(series)) tests-stock tests-unit notebooks

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run the parts of ``make test``, as many at a time as there are cores; say what each took.
+"""Run the parts of ``make test``, one more at a time than there are cores; say what each took.
 
     python -m tests.parts FIRST... -- PART...
 
 Each is a target of the Makefile. The first ones run one after the other, the others at a time: a
-machine keeps one core busy. All of them run, whatever fails; the end is a table of minutes.
+machine keeps one core busy, but each part waits for something now and then. All of them run, whatever
+fails; the end is a table of minutes.
 """
 
 from __future__ import annotations
@@ -54,12 +55,12 @@ def run_all(first: Sequence[str], parts: Sequence[str], at_once: int) -> Iterato
             yield done.result()
 
 
-def table(all_ran: Sequence[Ran], seconds: float) -> str:
+def table(all_ran: Sequence[Ran], seconds: float, at_once: int) -> str:
     """What each part took, the longest first, and ``seconds``, which all of them took together."""
     lines = ["minutes  part"]
     for ran in sorted(all_ran, key=lambda ran: -ran.seconds):
         lines.append(f"{ran.seconds / 60:7.1f}  {ran.name}" + ("  FAILED" if ran.status else ""))
-    lines.append(f"{seconds / 60:7.1f}  all, {os.cpu_count()} at a time")
+    lines.append(f"{seconds / 60:7.1f}  all, {at_once} at a time")
     return "\n".join(lines)
 
 
@@ -69,14 +70,14 @@ def main(arguments: Sequence[str]) -> int:
         raise SystemExit("python -m tests.parts FIRST... -- PART...: no part was named")
     dashes = arguments.index("--")
     first, parts = arguments[:dashes], arguments[dashes + 1 :]
-    begin = time.monotonic()
+    begin, at_once = time.monotonic(), (os.cpu_count() or 1) + 1
     ended: list[Ran] = []
-    for ran in run_all(first, parts, os.cpu_count() or 1):
+    for ran in run_all(first, parts, at_once):
         ended.append(ran)
         sys.stdout.buffer.write(ran.output)
         verdict = f"failed with status {ran.status}" if ran.status else "ok"
         print(f"--- {ran.name}: {verdict} ({len(ended)} of {len(first) + len(parts)})", flush=True)
-    print(table(ended, time.monotonic() - begin))
+    print(table(ended, time.monotonic() - begin, at_once))
     failed = [ran.name for ran in ended if ran.status]
     if failed:
         print(f"failed: {', '.join(failed)}; each runs alone by: make PART")
