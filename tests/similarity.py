@@ -90,13 +90,15 @@ def share(ours: list[str], theirs: list[list[str]], length: int) -> float:
 
 def longest(ours: list[str], theirs: list[list[str]]) -> int:
     """The length of the longest common run."""
-    low, high = 0, len(ours)
-    while low < high:  # a run of n tokens holds one of n - 1
-        middle = (low + high + 1) // 2
+    low, beyond = 0, 1
+    while share(ours, theirs, beyond) > 0:  # a run of n tokens holds one of n - 1
+        low, beyond = beyond, 2 * beyond
+    while beyond - low > 1:
+        middle = (low + beyond) // 2
         if share(ours, theirs, middle) > 0:
             low = middle
         else:
-            high = middle - 1
+            beyond = middle
     return low
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, sync_playwright
 
 from tests.book.test_book import HTML, NOTEBOOKS, REPOSITORY, name, pages, toc_files
 
@@ -118,12 +118,20 @@ class Visit:
         return path.split("#")[0].split("?")[0].removesuffix(".html")
 
 
-@pytest.fixture
-def visit(browser: Browser, site: str) -> Iterator[Visit]:
-    """A window of a desk's size."""
+@pytest.fixture(scope="module")
+def desk(browser: Browser) -> Iterator[BrowserContext]:
+    """A reader's browser: what pages share is loaded once."""
     context = browser.new_context(viewport=DESK, color_scheme="light")
-    yield Visit(context.new_page(), site)
+    yield context
     context.close()
+
+
+@pytest.fixture
+def visit(desk: BrowserContext, site: str) -> Iterator[Visit]:
+    """A window of a desk's size."""
+    page = desk.new_page()
+    yield Visit(page, site)
+    page.close()
 
 
 @dataclass(frozen=True)
@@ -235,13 +243,14 @@ def contrast(page: Page, theme: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def look(browser: Browser, site: str) -> Iterator[Callable[[str], Look]]:
-    """Open a page once, for all that is looked at; what the pages have in common is loaded once."""
-    context = browser.new_context(viewport=DESK, color_scheme="light")
+def look(desk: BrowserContext, site: str) -> Callable[[str], Look]:
+    """Open a page once, for all that is looked at, and all pages in one window."""
+    visit = Visit(desk.new_page(), site)
 
     @cache
     def look_at(path: str) -> Look:
-        visit = Visit(context.new_page(), site)
+        visit.complaints.clear()
+        visit.page.set_viewport_size(DESK)
         page = visit.go(path)
         pictures = page.evaluate(PICTURES)
         answers = page.evaluate(CLOSED_ANSWERS)
@@ -250,11 +259,9 @@ def look(browser: Browser, site: str) -> Iterator[Callable[[str], Look]]:
         low = {theme: contrast(page, theme) for theme in THEMES}
         page.set_viewport_size(TELEPHONE)
         wide = page.evaluate(TOO_WIDE, TELEPHONE["width"])
-        page.close()
-        return Look(visit.complaints, pictures, low, answers, wide)
+        return Look(list(visit.complaints), pictures, low, answers, wide)
 
-    yield look_at
-    context.close()
+    return look_at
 
 
 def test_there_are_pages() -> None:
