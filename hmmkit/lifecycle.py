@@ -278,9 +278,10 @@ class LivePages:
     def watch(self, action: Action) -> tuple[State, ...]:
         """Do it, while a second thread looks at the entry of the middle page again and again.
 
-        Returns what the entry was whenever it was not present, in order. The thread looks often,
-        and may still miss what lasts a moment. The moment is longer the more pages are moved at a
-        time, up to 512, the pages under one page table.
+        Returns what the entry was whenever it was not present, in order. How it was before and how it
+        is afterwards are always seen. The thread looks often, and may still miss what lasts a moment;
+        the moment is longer the more pages are moved at a time, up to 512, the pages under one page
+        table.
         """
         middle = (self.buffer.address // PAGE_SIZE + self.buffer.npages // 2) * WORD_SIZE
         words: list[bytes] = []
@@ -289,7 +290,9 @@ class LivePages:
         def look() -> None:
             fd = os.open("/proc/self/pagemap", os.O_RDONLY | os.O_CLOEXEC)
             try:
-                while not done.is_set():
+                over = False
+                while not over:
+                    over = done.is_set()  # and then one look more, at how it ended
                     word = os.pread(fd, WORD_SIZE, middle)
                     if words[-1:] != [word]:
                         words.append(word)

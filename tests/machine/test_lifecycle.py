@@ -89,6 +89,8 @@ def test_nothing_is_seen_off_the_way(
         watched.bring_to(transition.before)
         seen = watched.watch(transition.action)
         assert [state for state in way if state in seen] == list(seen)
+        for end in (0, -1):  # how it was, and how it ended, is never missed
+            assert transition.path[end] in PRESENT or seen[end] == transition.path[end]
         if seen == way:
             seen_whole.add(named(transition))
             return
