@@ -41,9 +41,9 @@ html: .venv/ready ## render _build/html from what is committed, warnings as erro
 	.venv/bin/jupyter-book build --all --quiet -n -W --keep-going .
 
 # A machine keeps one core busy, and waits now and then: a part more than cores, the long ones first.
-# The notebooks are last: they divide what is left over among the cores.
-PARTS := tests-host defects stress-short check tests-book \
-	$(foreach series,$(SERIES),suite-$(series) tests-$(series)) tests-stock tests-unit notebooks
+# The short ones are last, so that no core waits long for the end.
+PARTS := defects stress-short tests-host check tests-book notebooks tests-stock \
+	$(SERIES:%=tests-%) suite-7.3 tests-unit suite-6.12 suite-6.1
 
 .PHONY: test
 test: .venv/ready host ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book

@@ -42,9 +42,10 @@ def test_a_page_here_and_there_leaves_no_tables_behind() -> None:
     with memory_cgroup("page-tables") as group, Child(run=lambda: child(group)) as process:
         touched, read, forgotten = process.do("run")
     tables = BLOCKS * PAGE_SIZE // 1024
-    assert tables <= read - touched < 1.25 * tables
-    # the pages themselves are given up as well
-    assert read - forgotten > 1.75 * tables
+    # Each CPU keeps charges and pages at hand: up to 1,200 KiB of 4,096 were seen.
+    assert 0.6 * tables < read - touched < 1.4 * tables
+    # the pages themselves are given up as well: once the tables' size without them, twice with them
+    assert read - forgotten > 1.6 * tables
 
 
 def test_pages_come_back_where_a_memory_policy_is_set(device: Device) -> None:
