@@ -47,7 +47,7 @@ PARTS := defects stress-short tests-host check tests-book notebooks tests-stock 
 
 .PHONY: test
 test: .venv/ready host ## unit tests, tests in the machine, the kernel's own suite, stress, nbval, the book
-	$(PYTHON) -m tests.parts $(MACHINES) -- $(PARTS)
+	$(PYTHON) -m tests.parts $(MACHINES) tests-compiled -- $(PARTS)
 
 .PHONY: $(PARTS)
 notebooks:
@@ -62,6 +62,11 @@ defects:
 
 # No notebook is run in there: to import what runs notebooks takes an emulated machine 6 s.
 IN_MACHINE := python -m pytest -p no:cacheprovider -p no:nbval -p no:anyio -o addopts=-ra tests/machine
+
+# pytest compiles tests anew, which takes an emulated machine 3 s; it finds what the host has compiled.
+.PHONY: tests-compiled
+tests-compiled:
+	env -u PYTHONDONTWRITEBYTECODE $(PYTEST) --collect-only --quiet tests/machine > /dev/null
 
 $(SERIES:%=tests-%): tests-%:
 	$(MACHINE) run --kernel $* -- $(IN_MACHINE)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -36,6 +37,12 @@ def test_the_child_writes_into_its_own_copy() -> None:
             child.do("write")
             assert child.do("read") == b"child!"
         assert buffer.read(6) == b"before"
+
+
+def test_nothing_is_copied_for_a_collection_of_garbage() -> None:
+    with Child(collects=gc.isenabled) as child:
+        assert child.do("collects") is False
+    assert gc.isenabled()
 
 
 def test_what_a_task_raises_is_told() -> None:
