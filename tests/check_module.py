@@ -78,20 +78,21 @@ def kernel_doc(built: kernel.Kernel, work: Path) -> list[str]:
 
 
 def coccinelle_scripts(kernels: list[kernel.Kernel]) -> dict[Path, kernel.Kernel]:
-    """The trees' scripts that make reports, each text once, less those written in OCaml.
+    """The trees' scripts that make reports, each as the newest tree has it, less those written in OCaml.
 
     Those want an OCaml compiler on the host. They are two: one is for the tables of a battery
     driver, the other finds 0 used as a pointer, which sparse finds too.
     """
-    texts: dict[str, tuple[Path, kernel.Kernel]] = {}
-    for built in kernels:
-        for script in sorted((built.source / "scripts" / "coccinelle").rglob("*.cocci")):
-            texts.setdefault(script.read_text(), (script, built))
-    return dict(
-        found
-        for text, found in texts.items()
-        if re.search(r"^virtual\s+report", text, re.MULTILINE) and "initialize:ocaml" not in text
-    )
+    newest: dict[Path, tuple[Path, kernel.Kernel]] = {}
+    for built in sorted(kernels, key=lambda built: [int(n) for n in re.findall(r"\d+", built.release)]):
+        scripts = built.source / "scripts" / "coccinelle"
+        newest |= {script.relative_to(scripts): (script, built) for script in scripts.rglob("*.cocci")}
+    return {
+        script: built
+        for _, (script, built) in sorted(newest.items())
+        if re.search(r"^virtual\s+report", text := script.read_text(), re.MULTILINE)
+        and "initialize:ocaml" not in text
+    }
 
 
 def coccinelle(kernels: list[kernel.Kernel], work: Path) -> list[str]:

@@ -28,7 +28,6 @@ from tests.stress.guest import INJECTING
 
 HERE = Path(__file__).parent
 PROGRAMS = ("stress", "fuzz", "inject")
-MEMORY_MIB = 2048
 REPORT_LINES = 150
 
 # Where the kernel itself warns when an allocation is made to fail in its own code, which is no
@@ -122,8 +121,7 @@ def main() -> int:
     print(f"seed {seed}", flush=True)
     said = Said()
     try:
-        hardware = qemu.Hardware(memory=MEMORY_MIB)
-        setup = session.prepare(chosen.kernel, hardware, variant=chosen.variant, load_module=False)
+        setup = session.prepare(chosen.kernel, variant=chosen.variant, load_module=False)
         parameters = [f"spm_addr_dev{nr}={address:#x}" for nr, address in enumerate(qemu.COHERENT)]
         figures = (compile_programs(), chosen.seconds, seed, chosen.stride)
         argv = ["python", "-m", "tests.stress.guest", *map(str, figures), *parameters]
