@@ -35,6 +35,7 @@ from typing import Any
 
 MODULE = "hmm_dmirror"
 READY_SECONDS = 0.05
+LOOK_SECONDS = 0.04  # a look takes the emulated processor some time from the kernel it waits for
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207  # <linux/random.h>
 MS_RDONLY = 1  # <linux/mount.h>
 
@@ -139,7 +140,8 @@ def warm_up() -> None:
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
     os.environ["MPLCONFIGDIR"] = "/run/matplotlib"
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # threads do not survive the fork
-    for name in rehearse():
+    # no first cell needs the last one, but a kernel is to seed it
+    for name in (*rehearse(), "numpy.random"):
         with suppress(ImportError):  # sys.modules has names that are made and not imported
             importlib.import_module(name)
     # it ties itself to the running kernel when it is imported: the kernel is to do that
@@ -295,7 +297,7 @@ def run_kernel(host: Host, job: dict[str, Any]) -> None:
             told = True
             host.say("listening")
         else:
-            time.sleep(0.01)
+            time.sleep(LOOK_SECONDS)
     for pump in pumps:
         pump.join(timeout=2)
     host.say("exit", status=status_of(wait_status), stdout=pumps[0].count, stderr=pumps[1].count)
