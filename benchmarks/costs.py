@@ -44,6 +44,8 @@ FLOOR = "floor"
 FLOOR_SOURCE = HERE / "floor"
 FLOOR_OPERATIONS = ("to device", "back by")
 FLOOR_PAGES = 4096  # where the chapter's tables compare with it
+# It moves single pages. Where huge pages move whole, untouched memory becomes huge ones: no floor.
+NO_FLOOR = {(series, "to device, untouched") for series in HUGE_SERIES}
 # Faults once more, with one page each: no window that grows while they follow each other.
 WINDOW = 1
 WINDOWED = "back by fault"
@@ -203,6 +205,8 @@ def as_markdown(costs: Iterable[Cost]) -> str:
             if floors:
                 mine = found.get((operation, FLOOR_PAGES, ours))
                 least = found.get((operation, FLOOR_PAGES, FLOOR))
+                if (series, operation) in NO_FLOOR:
+                    least = None
                 cells += [f"{least:,}", f"{1 - least / mine:.0%}"] if mine and least else ["", ""]
             text += f"| {operation} | {' | '.join(cells)} |\n"
     return text

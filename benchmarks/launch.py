@@ -3,10 +3,10 @@
 
     python -m benchmarks.launch [--kernel SERIES] [--runs N] [--launches N]
 
-``make bench-launch`` calls this. Measures one, two and four launches at a time, a cold boot in the
-same run, the saved state, and what one more notebook adds to ``pytest --nbval``; prints a table and
-writes it to ``launch.md``, for the chapter. With --launches it then launches that many kernels, half
-of them four at a time, and counts answers and what is left behind.
+``make bench-launch`` calls this. Measures one, two and four launches at a time, a cold boot and a
+restore in the same run, the saved state, and what one more notebook adds to ``pytest --nbval``; prints
+a table and writes it to ``launch.md``, for the chapter. With --launches it then launches that many
+kernels, half of them four at a time, and counts answers and what is left behind.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ from typing import Any
 from jupyter_client.manager import KernelManager
 
 from testmachine import qemu, session, state
-from testmachine.machine import BOOT_SECONDS, REPOSITORY, start
+from testmachine.machine import BOOT_SECONDS, REPOSITORY, Setup, start
 from testmachine.series import DEFAULT
 from tests.host.processes import children, files_left, gone_within
 from tests.nbval_run import nbval
@@ -92,17 +93,24 @@ def at_once(kernel: str, count: int) -> list[Launched]:
         return list(pool.map(lambda _: first_figure(kernel, together), range(count)))
 
 
-def cold_boot(series: str) -> float:
-    """Seconds from the start of QEMU until the guest's agent has imported everything."""
-    setup = session.prepare(series)
+def until_ready(setup: Setup, saved: Path | None) -> float:
+    """Seconds from the start of QEMU until the guest's agent, its imports done, waits for its job.
 
-    async def boot() -> None:
-        async with start(setup) as machine:
+    The machine boots, or is restored from ``saved``.
+    """
+
+    async def wait() -> float:
+        begin = time.monotonic()
+        async with start(setup, saved) as machine:
             await machine.event("ready", seconds=BOOT_SECONDS)
+            return time.monotonic() - begin
 
-    begin = time.monotonic()
-    asyncio.run(boot())
-    return time.monotonic() - begin
+    return asyncio.run(wait())
+
+
+def median_and_range(seconds: Sequence[float]) -> str:
+    """What the tables show of several runs."""
+    return f"{statistics.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f})"
 
 
 def main() -> int:
@@ -115,20 +123,22 @@ def main() -> int:
     name = f"hmm-{chosen.kernel}"
     setup = session.prepare(chosen.kernel)
     saved = state.get(setup)
+    booted = until_ready(setup, None)
+    restored = [until_ready(setup, saved) for _ in range(chosen.runs)]
     lines = [
         f"Linux {setup.kernel.release}, {qemu.version()}, {setup.accelerator}, {os.cpu_count()} cores, "
         f"{datetime.now(UTC):%Y-%m-%d}",
         "",
         "| what | seconds | memory of each machine |",
         "|---|---|---|",
-        f"| a cold boot, everything imported | {cold_boot(chosen.kernel):.1f} | |",
+        f"| a cold boot, everything imported | {booted:.1f} | |",
+        f"| a restore of that | {median_and_range(restored)} | |",
     ]
     for count in AT_ONCE:
         runs = [launched for _ in range(chosen.runs) for launched in at_once(name, count)]
-        seconds = [run.seconds for run in runs]
         lines.append(
-            f"| launch to first figure, {count} at a time | {statistics.median(seconds):.1f} "
-            f"({min(seconds):.1f} to {max(seconds):.1f}) | "
+            f"| launch to first figure, {count} at a time | "
+            f"{median_and_range([run.seconds for run in runs])} | "
             f"{max(run.memory for run in runs) / (1 << 20):.0f} MiB |"
         )
     lines += [

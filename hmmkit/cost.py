@@ -104,8 +104,8 @@ def steady(measured: float, recorded: float | None, within: float = 0.06) -> flo
     Two counts of the same thing differ by one in a thousand, two programs that count it by a few in
     a hundred. Whatever they are rounded to, now and then that is the difference between one figure
     and the next, and a page that is compared with a new run would be right and yet not the same. So
-    a page prints the recorded figure as long as the
-    new one agrees with it. ``recorded`` None means that there is none.
+    a page prints the recorded figure as long as the new one agrees with it. ``recorded`` None means
+    that there is none.
     """
     if recorded is not None and abs(measured / recorded - 1) <= within:
         return recorded

@@ -221,11 +221,11 @@ static int dmirror_chunk_add(struct dmirror_device *device)
 		return ret;
 	}
 
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	list_add_tail(&chunk->list, &device->chunks);
 	dmirror_chunk_offer(chunk, true);
 	nr_chunks = ++device->nr_chunks;
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 
 	trace_dmirror_chunk_add(chunk);
 	first = dmirror_chunk_pfn(chunk);
@@ -245,10 +245,10 @@ void dmirror_chunk_remove(struct dmirror_chunk *chunk)
 {
 	struct dmirror_device *device = chunk->device;
 
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	list_del(&chunk->list);
 	device->nr_chunks--;
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 
 	trace_dmirror_chunk_remove(chunk);
 	memunmap_pages(&chunk->pgmap);

@@ -83,8 +83,8 @@ struct dmirror_stream {
  *	given up. Sleeps for long, so nobody waits for it with an mmap_lock or
  *	a folio lock held: emptying a chunk may need just that folio.
  * @lock: protects the members below, and the changing members of every chunk
- *	and block. Innermost, taken with page table locks held: nothing under it
- *	sleeps.
+ *	and block. Innermost, taken with page table locks held and by interrupts
+ *	(dmirror_folio_free()): nothing under it sleeps, and interrupts are off.
  * @chunks: all chunks of this device
  * @nr_chunks: their number; changes only with @resize_lock held, too
  * @lost: address ranges for which struct pages could not be made, kept claimed

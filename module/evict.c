@@ -210,13 +210,14 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 	unsigned long *dst = batch->args.dst;
 	struct page *from = pfn_to_page(pfn);
 	unsigned int order;
+	unsigned long i;
 	struct folio *to;
 	int ret;
 
-	if (PageTail(from))
-		return 0;	/* comes with its head */
+	/* A tail comes with its head. Who has no reference comes or goes. */
+	if (PageTail(from) || !page_count(from))
+		return 0;
 
-	/* It may be split before it is locked. Then the next round has it. */
 	order = folio_order(page_folio(from));
 	to = folio_alloc(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
 			 __GFP_RETRY_MAYFAIL, order);
@@ -232,17 +233,23 @@ static int dmirror_evict_page(struct dmirror_device *device, unsigned long pfn,
 	/*
 	 * What nobody maps is about to be freed, by whoever has it, and its
 	 * reverse mapping may be gone. Of what is mapped now it stays to the end.
+	 * A huge page may have been split meanwhile: the next round has the parts.
 	 */
-	if (!folio_mapped(page_folio(from))) {
+	if (!folio_mapped(page_folio(from)) ||
+	    folio_order(page_folio(from)) != order) {
 		dmirror_evict_end();
 		folio_put(to);
 		return 0;
 	}
 	folio_lock(to);
 
-	memset(src, 0, sizeof(*src) << order);
+	/*
+	 * For a huge page the kernel looks at src[0] and clears the rest. But it
+	 * may be split until it is locked, and then each entry has to be a PFN.
+	 */
 	memset(dst, 0, sizeof(*dst) << order);
-	src[0] = pfn;
+	for (i = 0; i < 1UL << order; i++)
+		src[i] = pfn;
 	migrate_device_pfns(src, 1UL << order);
 	/* No mapping: a migration to here has failed and is about to free it. */
 	if ((src[0] & MIGRATE_PFN_MIGRATE) && page_folio(from)->mapping &&
@@ -281,9 +288,9 @@ static unsigned long dmirror_chunk_used(struct dmirror_chunk *chunk)
 {
 	unsigned long used;
 
-	spin_lock(&chunk->device->lock);
+	spin_lock_irq(&chunk->device->lock);
 	used = chunk->used;
-	spin_unlock(&chunk->device->lock);
+	spin_unlock_irq(&chunk->device->lock);
 	return used;
 }
 
@@ -308,6 +315,18 @@ static int dmirror_chunk_empty(struct dmirror_chunk *chunk,
 		schedule_timeout_uninterruptible(1);
 	}
 	return 0;
+}
+
+/* Caller holds resize_lock, so the list does not change. */
+static void dmirror_chunks_offer(struct dmirror_device *device, bool offer)
+{
+	struct dmirror_chunk *chunk;
+
+	list_for_each_entry(chunk, &device->chunks, list) {
+		spin_lock_irq(&device->lock);
+		dmirror_chunk_offer(chunk, offer);
+		spin_unlock_irq(&device->lock);
+	}
 }
 
 /**
@@ -338,11 +357,7 @@ int dmirror_device_empty(struct dmirror_device *device, bool must)
 		return -EINTR;
 	}
 
-	/* With resize_lock held the list changes only here. */
-	spin_lock(&device->lock);
-	list_for_each_entry(chunk, &device->chunks, list)
-		dmirror_chunk_offer(chunk, false);
-	spin_unlock(&device->lock);
+	dmirror_chunks_offer(device, false);
 
 	list_for_each_entry_safe(chunk, next, &device->chunks, list) {
 		batch.moved = 0;
@@ -354,10 +369,7 @@ int dmirror_device_empty(struct dmirror_device *device, bool must)
 		dmirror_chunk_remove(chunk);
 	}
 
-	spin_lock(&device->lock);
-	list_for_each_entry(chunk, &device->chunks, list)
-		dmirror_chunk_offer(chunk, true);
-	spin_unlock(&device->lock);
+	dmirror_chunks_offer(device, true);
 
 	mutex_unlock(&device->resize_lock);
 	dmirror_batch_end(&batch);

@@ -14,10 +14,10 @@
  *
  * For each page there are three steps. dmirror_range_fault() makes sure, for a
  * batch at a time, that it is there and may be written. make_device_exclusive()
- * replaces the CPU's entry
- * and returns with the page locked. Then the device's entry is made, unless the
- * sequence number says that the mapping has changed in the meantime: as long as
- * the page is locked the CPU's fault cannot undo the step, but an unmap can.
+ * replaces the CPU's entry and returns with the page locked. Then the device's
+ * entry is made, unless the sequence number says that the mapping has changed in
+ * the meantime: as long as the page is locked the CPU's fault cannot undo the
+ * step, but an unmap can.
  *
  * Two notifications belong to this. The one that goes out when the CPU's entry
  * is replaced carries the owner that was passed in, here the open file: the

@@ -97,13 +97,13 @@ static unsigned long dmirror_fault_window(struct dmirror_device *device,
 	if (dmirror_fault_pages == 1)
 		return 1;
 
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	stream = dmirror_stream_at(device, vmf);
 	npages = min3(stream->npages ? 2 * stream->npages : 1,
 		      (unsigned long)dmirror_fault_pages, most >> PAGE_SHIFT);
 	stream->npages = npages;
 	stream->next = vmf->address + npages * PAGE_SIZE;
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 	return npages;
 }
 

@@ -42,6 +42,9 @@ static struct dmirror_device dmirror_devices[DMIRROR_PRIVATE_DEVICES_MAX +
 					     DMIRROR_COHERENT_DEVICES];
 static unsigned int dmirror_nr_devices;
 
+/* All devices are there: from now on the module stays while a file is open. */
+static bool dmirror_ready;
+
 static unsigned int dmirror_nr_private = 2;
 module_param_named(devices, dmirror_nr_private, uint, 0444);
 MODULE_PARM_DESC(devices, "number of device-private devices, 1 to 8 (default: 2); device-coherent ones take the numbers after them");
@@ -51,6 +54,10 @@ static int dmirror_open(struct inode *inode, struct file *file)
 	struct miscdevice *misc = file->private_data;
 	struct dmirror *dmirror;
 	int ret;
+
+	/* If a later device fails the module goes, whoever has opened this one. */
+	if (!READ_ONCE(dmirror_ready))
+		return -ENXIO;
 
 	dmirror = kzalloc_obj(*dmirror, GFP_KERNEL);
 	if (!dmirror)
@@ -289,12 +296,12 @@ static int __init dmirror_init(void)
 			goto err_chunks;
 	}
 
-	/* Last, since a device may be opened as soon as it is registered. */
 	for (; registered < dmirror_nr_devices; registered++) {
 		ret = misc_register(&dmirror_devices[registered].misc);
 		if (ret)
 			goto err_devices;
 	}
+	WRITE_ONCE(dmirror_ready, true);
 	return 0;
 
 err_devices:

@@ -217,7 +217,7 @@ static int dmirror_store(struct dmirror *dmirror, struct hmm_range *range,
 		table = table ?: dmirror_table_get(dmirror, range->start);
 		if (!table)
 			return -ENOMEM;
-		dmirror_table_set(table, range->start, pte);
+		dmirror_table_add(table, range->start, pte);
 		hmm_pfn++;
 	}
 	return 0;

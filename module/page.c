@@ -146,10 +146,10 @@ void dmirror_block_used(struct dmirror_block *block, unsigned long *used)
 	unsigned long i;
 
 	bitmap_fill(used, DMIRROR_BLOCK_PAGES);
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	for (i = 0; i < block->nr_free; i++)
 		__clear_bit(block->free[i], used);
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 }
 
 /* A block with free pages, rather a broken one. Caller holds device->lock. */
@@ -172,10 +172,10 @@ bool dmirror_device_has_room(struct dmirror_device *device, bool huge)
 {
 	bool room;
 
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	room = huge ? !list_empty(&device->whole_blocks) :
 		      !!dmirror_block_with_room(device);
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 	return room;
 }
 
@@ -264,9 +264,9 @@ int dmirror_pages_alloc(struct dmirror_device *device, struct page **pages,
 	if (device->type == MEMORY_DEVICE_PRIVATE)
 		backed = dmirror_pages_bulk(DMIRROR_BACKING_GFP, pages, n);
 
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	taken = dmirror_pages_take(device, pages, backed);
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 
 	for (i = 0; i < taken; i++)
 		dmirror_zone_device_init(pages[i],
@@ -302,7 +302,7 @@ struct dmirror_block *dmirror_block_take(struct dmirror_device *device)
 {
 	struct dmirror_block *block;
 
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	block = list_first_entry_or_null(&device->whole_blocks,
 					 struct dmirror_block, list);
 	if (block) {
@@ -310,7 +310,7 @@ struct dmirror_block *dmirror_block_take(struct dmirror_device *device)
 		block->chunk->used += DMIRROR_BLOCK_PAGES;
 		list_del_init(&block->list);
 	}
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 	return block;
 }
 
@@ -318,7 +318,8 @@ struct dmirror_block *dmirror_block_take(struct dmirror_device *device)
  * dmirror_folio_free() - the last reference to a device folio is gone
  * @folio: the folio
  *
- * Called by the kernel, possibly with a page table lock held.
+ * Called by the kernel, possibly with a page table lock held; for a
+ * device-coherent page also by an interrupt, if a disk was the last to use it.
  */
 void dmirror_folio_free(struct folio *folio)
 {
@@ -328,14 +329,15 @@ void dmirror_folio_free(struct folio *folio)
 	struct dmirror_block *block = &chunk->blocks[offset / DMIRROR_BLOCK_PAGES];
 	struct dmirror_device *device = chunk->device;
 	unsigned long i, npages = folio_nr_pages(folio);
+	unsigned long irq_flags;
 
 	if (device->type == MEMORY_DEVICE_PRIVATE)
 		dmirror_backing_free(dmirror_backing_page(page), npages);
 
-	spin_lock(&device->lock);
+	spin_lock_irqsave(&device->lock, irq_flags);
 	for (i = 0; i < npages; i++)
 		block->free[block->nr_free++] = offset % DMIRROR_BLOCK_PAGES + i;
 	chunk->used -= npages;
 	dmirror_block_offer(device, block);
-	spin_unlock(&device->lock);
+	spin_unlock_irqrestore(&device->lock, irq_flags);
 }

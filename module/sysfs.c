@@ -36,7 +36,7 @@ static ssize_t chunks_show(struct device *dev, struct device_attribute *attr,
 	int len = 0;
 	struct dmirror_chunk *chunk;
 
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	left = device->nr_chunks;
 	list_for_each_entry(chunk, &device->chunks, list) {
 		if (len > PAGE_SIZE - 2 * DMIRROR_CHUNK_LINE) {
@@ -49,7 +49,7 @@ static ssize_t chunks_show(struct device *dev, struct device_attribute *attr,
 				     chunk->used);
 		left--;
 	}
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 	return len;
 }
 static DEVICE_ATTR_RO(chunks);
@@ -61,10 +61,10 @@ static ssize_t pages_in_use_show(struct device *dev,
 	struct dmirror_chunk *chunk;
 	unsigned long used = 0;
 
-	spin_lock(&device->lock);
+	spin_lock_irq(&device->lock);
 	list_for_each_entry(chunk, &device->chunks, list)
 		used += chunk->used;
-	spin_unlock(&device->lock);
+	spin_unlock_irq(&device->lock);
 	return sysfs_emit(text, "%lu\n", used);
 }
 static DEVICE_ATTR_RO(pages_in_use);

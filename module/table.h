@@ -75,4 +75,17 @@ static inline void dmirror_table_set(struct dmirror_table *table,
 	*entry = pte;
 }
 
+/*
+ * The same for what HMM reported. An entry that is exclusive has been made since
+ * HMM looked, by another thread, and says all that pte says and more: keep it.
+ */
+static inline void dmirror_table_add(struct dmirror_table *table,
+				     unsigned long addr, unsigned long pte)
+{
+	unsigned long old = table->entries[dmirror_table_index(addr)];
+
+	if (!dmirror_pte_allows(old, DMIRROR_PTE_EXCLUSIVE))
+		dmirror_table_set(table, addr, pte);
+}
+
 #endif /* _DMIRROR_TABLE_H */

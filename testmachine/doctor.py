@@ -18,6 +18,11 @@ from testmachine.series import DEFAULT, SERIES
 PACKAGES = Path(__file__).with_name("packages.txt")
 FREE_GIB = 8.0
 MEMORY_GIB = 3.0
+# Options that the module needs, and whose kernels have them.
+NEEDED_OPTIONS = {
+    "CONFIG_DEVICE_PRIVATE": "Debian's kernels from 6.18 on",
+    "CONFIG_HMM_MIRROR": "all of Debian's kernels",
+}
 
 
 def packages() -> list[str]:
@@ -90,9 +95,9 @@ def host_checks() -> Iterator[tuple[bool, str]]:
     if config is None:
         yield False, f"Linux {release} does not show its configuration (/proc/config.gz, /boot/config-*)"
     else:
-        for option in ("CONFIG_DEVICE_PRIVATE", "CONFIG_HMM_MIRROR"):
+        for option, who_has in NEEDED_OPTIONS.items():
             has = f"{option}=y" in config.splitlines()
-            hint = "" if has else ": Debian's kernels have it from 6.18 on; others must be rebuilt with it"
+            hint = "" if has else f": {who_has} have it; others must be rebuilt with it"
             yield has, f"Linux {release}: {option} is {'on' if has else 'off'}{hint}"
     headers = Path(f"/lib/modules/{release}/build/Makefile").is_file()
     yield headers, f"headers of {release}" + ("" if headers else f": apt-get install linux-headers-{release}")

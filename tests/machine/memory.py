@@ -11,6 +11,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hmmkit.buffer import PAGE_SIZE, Buffer, Pages
 from hmmkit.device import Device
@@ -21,6 +22,8 @@ UFFDIO_API = 0xC018AA3F
 UFFDIO_REGISTER = 0xC020AA00
 UFFD_API = 0xAA
 UFFDIO_REGISTER_MODE_MISSING = 1
+
+HUGE_PAGES_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def mark(buffer: Buffer) -> None:
@@ -45,6 +48,17 @@ def is_marked(buffer: Buffer) -> bool:
 def on_device(device: Device, pages: Pages) -> list[bool]:
     """Which of the pages are on this device."""
     return [page.on_this_device for page in device.snapshot(pages)]
+
+
+@contextmanager
+def huge_pages_for(whom: str) -> Iterator[None]:
+    """Inside the block "always", "madvise" or "never" is who gets transparent huge pages."""
+    before = HUGE_PAGES_SETTING.read_text().split("[")[1].split("]")[0]
+    HUGE_PAGES_SETTING.write_text(whom)
+    try:
+        yield
+    finally:
+        HUGE_PAGES_SETTING.write_text(before)
 
 
 @contextmanager

@@ -19,18 +19,16 @@ from hmmkit.device import Device
 from hmmkit.errors import DeviceBusy, HmmError, NotAnonymous, ReadOnlyMemory, UnreachableMemory
 from hmmkit.pagemap import page_entries
 from hmmkit.uapi import DEVICE_NODE, Command, Request
+from tests.machine.memory import huge_pages_for
 
-HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 HUGE_PAGE_SIZE = 2 << 20
 
 
 @pytest.fixture(params=["never", "always"])
 def huge_pages(request: pytest.FixtureRequest) -> Iterator[str]:
     """Huge pages switched off, then switched on for every mapping."""
-    before = HUGE_PAGES.read_text().split("[")[1].split("]")[0]
-    HUGE_PAGES.write_text(request.param)
-    yield request.param
-    HUGE_PAGES.write_text(before)
+    with huge_pages_for(request.param):
+        yield request.param
 
 
 @contextmanager

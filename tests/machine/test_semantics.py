@@ -258,6 +258,7 @@ def test_mremap_moves_the_entry_and_not_the_page(device: Device) -> None:
     assert is_marked(region)
 
 
+@pytest.mark.usefixtures("ram_is_ours")
 @pytest.mark.parametrize("end", [Buffer.unmap, lambda region: region.advise(mmap.MADV_DONTNEED)])
 def test_discarded_memory_leaves_the_device(device: Device, end: Callable[[Buffer], None]) -> None:
     region = marked(2000)
@@ -267,6 +268,7 @@ def test_discarded_memory_leaves_the_device(device: Device, end: Callable[[Buffe
     assert free_pages() - before > 1900
 
 
+@pytest.mark.usefixtures("ram_is_ours")
 def test_a_dead_process_leaves_the_device(device: Device) -> None:
     def move() -> int:
         with Device() as own:

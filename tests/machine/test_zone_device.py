@@ -12,6 +12,8 @@ import re
 import statistics
 from pathlib import Path
 
+import pytest
+
 from hmmkit import module
 from hmmkit.device import Device
 from hmmkit.dyndbg import debug_messages
@@ -58,6 +60,7 @@ def physical_bits() -> int:
     return int(found[1])
 
 
+@pytest.mark.usefixtures("ram_is_ours")
 def test_struct_pages_cost_a_64th_of_the_memory_they_stand_for() -> None:
     """64 bytes of RAM for each page of 4 KiB: 4 MiB for a chunk of 256 MiB.
 

@@ -27,7 +27,7 @@ from tests.kernel_messages import reports
 from tests.stress.guest import INJECTING
 
 HERE = Path(__file__).parent
-PROGRAMS = ("stress", "fuzz", "inject")
+PROGRAMS = ("stress", "fuzz", "disk", "inject")
 REPORT_LINES = 150
 
 # Where the kernel itself warns when an allocation is made to fail in its own code, which is no

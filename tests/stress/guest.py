@@ -223,6 +223,7 @@ def main() -> int:
     torment.torment("stress", seconds, seed)
     # Under the checkers, and emulated, everything takes ten times as long and more.
     torment.torment("fuzz", seconds, seed, 10_000 if KMEMLEAK.exists() else 1000)
+    torment.torment("disk")
     if faults_begin():
         torment.torment("inject", stride)
         path = subprocess.run(["modinfo", "-n", NAME], capture_output=True, text=True).stdout.strip()
