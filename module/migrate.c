@@ -199,8 +199,8 @@ static int dmirror_fetch_pages(struct dmirror_device *device,
 	if (wanted && dmirror_fail_once(device))
 		return -ENOMEM;
 
-	/* Nothing is gained for one page, and a policy would not be asked. */
-	if (wanted > 1 && vma_is_anonymous(args->vma) &&
+	/* No memory policy is asked in there: only where there is none to ask. */
+	if (wanted && vma_is_anonymous(args->vma) &&
 	    !dmirror_has_mempolicy(args->vma))
 		none += dmirror_pages_bulk(GFP_HIGHUSER_MOVABLE, ready, wanted);
 
