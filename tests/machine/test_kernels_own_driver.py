@@ -75,6 +75,14 @@ def test_exclusive_access_ends_at_a_touch(device: Device) -> None:
         assert not device.any_exclusive(buffer)
 
 
+def test_a_device_write_ends_exclusive_access(device: Device) -> None:
+    with Buffer(touched=True) as buffer:
+        device.exclusive(buffer)
+        device.write(buffer, b"by the device")
+        assert not device.any_exclusive(buffer)
+        assert buffer.read(13) == b"by the device"
+
+
 def test_release_brings_back_what_is_on_the_device() -> None:
     with Buffer(4, touched=True) as buffer, Device() as looks:
         with Device() as moves:
