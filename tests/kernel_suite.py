@@ -147,7 +147,7 @@ def judge(out: str, err: str, status: int, series: str, least: int) -> int:
     count = Counter(result.outcome for result in results)
     wrong = least > 0 and (count["pass"] < least or count["pass"] < len(results))
     if wrong:
-        print(out, end="", file=sys.stderr)
+        print(out + err, end="", file=sys.stderr)  # the reasons are in err
         print(f"{least} results must pass, and no other outcome is fine", file=sys.stderr)
     print(f"Linux {series}: {count['pass']} passed, {count['fail']} failed, {count['skip']} skipped")
     return 1 if wrong else 0
