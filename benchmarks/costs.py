@@ -139,6 +139,8 @@ def measure(series: str, driver: str, kind: str, pages: Sequence[int]) -> tuple[
         row = json.loads(line)
         each = rounded(row["instructions"] / row["pages"])
         operation = row["operation"]
+        if driver == FLOOR and (series, operation) in NO_FLOOR:
+            continue
         if driver == FLOOR and operation.startswith(WINDOWED):
             operation += f", window {WINDOW}"  # it brings one page and knows no other way
         costs.append(Cost(series, kind, operation, row["pages"], driver, each))
@@ -205,8 +207,6 @@ def as_markdown(costs: Iterable[Cost]) -> str:
             if floors:
                 mine = found.get((operation, FLOOR_PAGES, ours))
                 least = found.get((operation, FLOOR_PAGES, FLOOR))
-                if (series, operation) in NO_FLOOR:
-                    least = None
                 cells += [f"{least:,}", f"{1 - least / mine:.0%}"] if mine and least else ["", ""]
             text += f"| {operation} | {' | '.join(cells)} |\n"
     return text
