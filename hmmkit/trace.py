@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from hmmkit.buffer import PAGE_SIZE, Pages
 from hmmkit.errors import HmmError, NeedRoot, NoTracing
 
 TRACEFS = Path("/sys/kernel/tracing")
@@ -26,6 +27,10 @@ TRACEFS = Path("/sys/kernel/tracing")
 # which the fault code takes a lock on the mapping before it. (do_user_addr_fault, above them,
 # is closed to tracing.)
 PAGE_FAULT = ("lock_vma_under_rcu", "lock_mm_and_find_vma", "handle_mm_fault")
+
+# What tells the address of a fault, before any of these.
+_FAULT_EVENTS = ("page_fault_user", "page_fault_kernel")
+_FAULT = re.compile(r"^/\* page_fault_(?:user|kernel): address=0x(?P<address>[0-9a-f]+) ")
 
 # Where an ioctl enters the kernel proper.
 IOCTL = ("__x64_sys_ioctl",)
@@ -151,16 +156,20 @@ def _draw(call: Call) -> Iterator[str]:
                 yield ("    " if last else "│   ") + line
 
 
-def parse_function_graph(text: str, thread: int) -> CallTree:
+def parse_function_graph(text: str, thread: int, faults_in: Pages | None = None) -> CallTree:
     """The tree in the text of a trace file, of one thread, without interrupts.
 
     The lines of other threads are skipped, as are comments and lines that mark a context
-    switch. A thread may change the processor in the middle; its calls still nest.
+    switch. A thread may change the processor in the middle; its calls still nest. Page faults
+    elsewhere than in ``faults_in`` are left out, where the trace has the events that tell it.
     """
     roots: list[Call] = []
     open_calls: list[tuple[str, list[Call]]] = []
+    elsewhere: int | None = None  # how deep the calls of a fault elsewhere are
 
     def finish(call: Call) -> None:
+        if elsewhere == len(open_calls) and call.function in PAGE_FAULT:
+            return
         if not _INTERRUPT.match(call.function):
             (open_calls[-1][1] if open_calls else roots).append(call)
 
@@ -169,7 +178,11 @@ def parse_function_graph(text: str, thread: int) -> CallTree:
         if not match or int(match["tid"]) != thread:
             continue
         entry = _ENTRY.match(match["body"])
-        if entry:
+        fault = _FAULT.match(match["body"])
+        if fault and faults_in:
+            offset = int(fault["address"], 16) - faults_in.address
+            elsewhere = None if 0 <= offset < faults_in.npages * PAGE_SIZE else len(open_calls)
+        elif entry:
             # gcc names its variants of a function foo.isra.0, foo.constprop.0 and so on.
             function = entry["function"].partition(".")[0]
             if entry["end"] == ";":
@@ -178,18 +191,27 @@ def parse_function_graph(text: str, thread: int) -> CallTree:
                 open_calls.append((function, []))
         elif match["body"].startswith("}") and open_calls:
             function, calls = open_calls.pop()
+            if elsewhere is not None and elsewhere > len(open_calls):
+                elsewhere = None
             finish(Call(function, tuple(calls)))
     return CallTree(tuple(roots))
 
 
 def trace_calls(
-    action: Callable[[], object], roots: Collection[str], watched: Collection[str] = WATCHED
+    action: Callable[[], object],
+    roots: Collection[str],
+    watched: Collection[str] = WATCHED,
+    *,
+    faults_in: Pages | None = None,
 ) -> CallTree:
     """Run ``action`` in this thread and return what it called from any of ``roots`` down.
 
     Recorded are the roots and the functions that match ``watched``, names or patterns with a star.
     Those that this kernel does not have are left out. Every setting of the tracer that is
     changed is put back, also when ``action`` raises; what was in the trace buffer before is lost.
+
+    The interpreter has page faults of its own, at any time: a new piece of its heap, a page shared
+    with a child since a fork. With ``faults_in``, of the faults only those in these pages are told.
 
     Raises ``NoTracing`` without tracefs, without the tracer or without any of the roots,
     ``NeedRoot`` without access, ``HmmError`` if the kernel dropped part of the trace (EOVERFLOW) or
@@ -210,6 +232,9 @@ def trace_calls(
         _set(stack, "current_tracer", "function_graph")
         for name, value in _OPTIONS.items():
             _set(stack, name, value)
+        if faults_in:
+            for event in _FAULT_EVENTS:
+                _set(stack, f"events/exceptions/{event}/enable", "1")
         stack.callback(_write, "trace", "")
 
         switch = os.open(TRACEFS / "tracing_on", os.O_WRONLY | os.O_CLOEXEC)
@@ -224,7 +249,7 @@ def trace_calls(
             finally:
                 os.write(switch, b"0")
             complain_of_lost_events(TRACEFS)
-            return parse_function_graph((TRACEFS / "trace").read_text(), thread)
+            return parse_function_graph((TRACEFS / "trace").read_text(), thread, faults_in)
 
         # An empty tree has to mean that nothing was called, and not that the tracer does not see this
         # thread. So it shows that it does by a call that nobody asked for, before the action and after.

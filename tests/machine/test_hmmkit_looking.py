@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import re
 import threading
+from fcntl import ioctl
 from pathlib import Path
 
 import pytest
 
 from hmmkit import module
-from hmmkit.buffer import Buffer, Protection
+from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Pages, Protection, advise
 from hmmkit.callers import watching
 from hmmkit.device import Device
 from hmmkit.dyndbg import CONTROL, debug_messages, printing_sites
@@ -20,6 +23,7 @@ from hmmkit.kmsg import KernelLog
 from hmmkit.outcome import attempt
 from hmmkit.path import WAY_BACK
 from hmmkit.trace import IOCTL, PAGE_FAULT, TRACEFS, trace_calls
+from hmmkit.uapi import Command, Request
 from tests.machine.memory import on_device
 
 CHUNK = re.compile(
@@ -38,6 +42,8 @@ SETTINGS = (
     "options/funcgraph-proc",
     "options/funcgraph-duration",
     "options/funcgraph-overhead",
+    "events/exceptions/page_fault_user/enable",
+    "events/exceptions/page_fault_kernel/enable",
 )
 
 
@@ -120,7 +126,7 @@ def test_the_parameter_is_put_back_as_it_was() -> None:
 def test_a_touch_goes_through_the_swap_path(device: Device) -> None:
     with Buffer(touched=True) as buffer:
         device.migrate_to_device(buffer)
-        seen = trace_calls(buffer.touch, PAGE_FAULT)
+        seen = trace_calls(buffer.touch, PAGE_FAULT, faults_in=buffer)
     names = seen.pruned(WAY_BACK).functions()
     path = ["do_swap_page", "dmirror_migrate_to_ram", "migrate_vma_setup", "migrate_vma_pages"]
     places = [len(names) - 1 - names[::-1].index(name) for name in [*path, "migrate_vma_finalize"]]
@@ -141,8 +147,31 @@ def test_the_same_touch_gives_the_same_tree(device: Device) -> None:
     with Buffer(touched=True) as buffer:
         for _ in range(4):
             device.migrate_to_device(buffer)
-            trees.add(str(trace_calls(buffer.touch, PAGE_FAULT).pruned(WAY_BACK)))
+            seen = trace_calls(buffer.touch, PAGE_FAULT, faults_in=buffer)
+            trees.add(str(seen.pruned(WAY_BACK)))
     assert len(trees) == 1, "\n\n".join(trees)
+
+
+def test_faults_elsewhere_are_left_out(device: Device) -> None:
+    """As the interpreter's own: here a first touch, a read, and a system call that has to fault."""
+    with Buffer(touched=True) as buffer, Buffer(3) as heap, Path("/dev/zero").open("rb", 0) as zeros:
+
+        def touch() -> None:
+            heap.write(b"x")
+            buffer.touch()
+            heap.touch(1)
+            zeros.readinto((ctypes.c_char * 1).from_address(heap.address + 2 * PAGE_SIZE))
+
+        device.migrate_to_device(buffer)
+        seen = trace_calls(touch, PAGE_FAULT, faults_in=buffer).functions()
+        assert seen[-1] != "handle_mm_fault" and "dmirror_migrate_to_ram" in seen
+        device.migrate_to_device(buffer)
+        alone = trace_calls(buffer.touch, PAGE_FAULT, faults_in=buffer).functions()
+        assert seen.count("handle_mm_fault") == alone.count("handle_mm_fault")
+        advise(heap, mmap.MADV_DONTNEED)
+        device.migrate_to_device(buffer)
+        everything = trace_calls(touch, PAGE_FAULT).functions()
+        assert everything.count("handle_mm_fault") >= alone.count("handle_mm_fault") + 3
 
 
 def test_only_this_thread_is_seen(device: Device) -> None:
@@ -161,9 +190,28 @@ def test_only_this_thread_is_seen(device: Device) -> None:
             other.join()
             mine.touch()
 
-        seen = trace_calls(touch_both, PAGE_FAULT)
+        seen = trace_calls(touch_both, PAGE_FAULT, faults_in=mine)
         assert not any(on_device(device, theirs)), "nothing was there to be seen"
     assert seen.functions().count("dmirror_migrate_to_ram") == 1
+
+
+def test_a_fault_elsewhere_within_an_ioctl_is_left_out(device: Device) -> None:
+    """The driver hands the data over into a page that is not there yet, and the kernel has to fault."""
+
+    def calls_of_a_read(faults_in: Pages | None) -> list[str]:
+        with Buffer() as buffer, Buffer() as answer:
+            command = Command(addr=buffer.address, ptr=answer.address, npages=1)
+            seen = trace_calls(
+                lambda: ioctl(device.fileno(), Request.READ, command), IOCTL, faults_in=faults_in or buffer
+            )
+        return seen.functions()
+
+    with Buffer() as buffer:
+        alone = trace_calls(lambda: device.read(buffer), IOCTL, faults_in=buffer).functions()
+    # The device's own fault has handle_mm_fault called, below hmm_range_fault.
+    assert alone.count("handle_mm_fault") == 1
+    assert calls_of_a_read(None).count("handle_mm_fault") == 1
+    assert calls_of_a_read(PageRun(0, 1 << 35)).count("handle_mm_fault") == 2
 
 
 def test_functions_that_nobody_has_are_not_watched() -> None:
@@ -174,7 +222,7 @@ def test_functions_that_nobody_has_are_not_watched() -> None:
 def test_the_tracer_is_put_back_as_it_was(device: Device) -> None:
     before = settings()
     with Buffer(touched=True) as buffer:
-        trace_calls(buffer.touch, PAGE_FAULT)
+        trace_calls(buffer.touch, PAGE_FAULT, faults_in=buffer)
     assert settings() == before
 
     def fail() -> None:
@@ -203,7 +251,7 @@ def test_settings_of_another_user_survive(device: Device) -> None:
     try:
         before = settings()
         with Buffer(touched=True) as buffer:
-            trace_calls(buffer.touch, PAGE_FAULT)
+            trace_calls(buffer.touch, PAGE_FAULT, faults_in=buffer)
         assert settings() == before
     finally:
         (TRACEFS / "set_graph_function").write_text("")

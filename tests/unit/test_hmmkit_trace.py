@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hmmkit import trace
+from hmmkit.buffer import PageRun
 from hmmkit.errors import NoTracing
 from hmmkit.path import SWAP_IN, WAY_BACK, told
 from hmmkit.trace import Call, CallTree, parse_function_graph
@@ -177,6 +178,56 @@ def test_comments_and_ends_without_a_beginning_are_skipped() -> None:
         " 0)  a-91  | foo();",
     ]
     assert tree(*lines) == "foo"
+
+
+def test_faults_elsewhere_are_left_out() -> None:
+    """A fault in the page at 0x7000, its kernel side tried twice, and others around it."""
+    page = PageRun(0x7000, 1)
+    lines = [" 0)  a-91  | __x64_sys_ioctl();"]
+    for mode, address, inner in [
+        ("user", 0x6FFF, "before"),
+        ("user", 0x7000, "first"),
+        ("kernel", 0x8000, "behind"),
+        ("kernel", 0x7FFF, "last"),
+    ]:
+        lines += [f" 0)  a-91  | /* page_fault_{mode}: address=0x{address:x} ip=0x1 error_code=0x4 */"]
+        lines += [" 0)  a-91  | handle_mm_fault() {", f" 0)  a-91  |   {inner}();", " 0)  a-91  | }"] * 2
+    lines += [
+        " 0)  a-91  | /* page_fault_user: address=0x9000 ip=0x1 error_code=0x4 */",
+        " 0)  a-91  | __x64_sys_ioctl();",
+    ]
+    text = "\n".join(lines)
+    kept = parse_function_graph(text, THREAD, page)
+    assert [call.calls for call in kept.roots] == [
+        (),
+        *[(Call("first"),)] * 2,
+        *[(Call("last"),)] * 2,
+        (),
+    ]
+    assert len(parse_function_graph(text, THREAD).roots) == 10
+
+
+def test_a_fault_in_the_middle_of_a_system_call_is_left_out() -> None:
+    """The driver copies to memory that is not there yet; what it asked the kernel for is kept."""
+    page = PageRun(0x7000, 1)
+    text = """\
+ 0)  a-91  | __x64_sys_ioctl() {
+ 0)  a-91  |   dmirror_read() {
+ 0)  a-91  |     hmm_range_fault() {
+ 0)  a-91  |       handle_mm_fault();
+ 0)  a-91  |     }
+ 0)  a-91  |     /* page_fault_kernel: address=0x9000 ip=copy_to_user error_code=0x2 */
+ 0)  a-91  |     lock_vma_under_rcu();
+ 0)  a-91  |     handle_mm_fault() {
+ 0)  a-91  |       do_swap_page();
+ 0)  a-91  |     }
+ 0)  a-91  |   }
+ 0)  a-91  |   handle_mm_fault();
+ 0)  a-91  | }
+"""
+    own = Call("dmirror_read", (Call("hmm_range_fault", (Call("handle_mm_fault"),)),))
+    kept = parse_function_graph(text, THREAD, page)
+    assert kept.roots == (Call("__x64_sys_ioctl", (own, Call("handle_mm_fault"))),)
 
 
 def test_a_call_that_never_ended_is_not_shown_as_one_that_did() -> None:
