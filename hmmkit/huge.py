@@ -8,6 +8,7 @@ page table's second level, the PMD: 2 MiB on x86-64, at an address that is a mul
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +27,7 @@ class HugeBuffer(Buffer):
 
     Nothing else is mapped in the same way beside it, so ``smaps`` of it shows these pages only.
     With ``touched=True`` each page begins with its own number, two bytes, little end first, and
-    the kernel has supplied a huge page if it had one. With ``huge=False`` it is asked not to.
+    the kernel has supplied a huge page if it can. With ``huge=False`` it is asked not to.
 
     Raises ``OSError`` as mmap(2) and madvise(2) do (EINVAL without transparent huge pages).
     """
@@ -41,6 +42,10 @@ class HugeBuffer(Buffer):
         self.advise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
         if touched:
             self.write(b"".join(number(page).ljust(PAGE_SIZE, b"\0") for page in range(HUGE_PAGES)))
+            if huge:
+                # A page fault takes single pages where no huge one is at hand; this has one made.
+                with suppress(OSError):
+                    self.advise(MADV_COLLAPSE)
 
     def __enter__(self) -> Self:
         return self

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import mmap
 import os
@@ -15,11 +14,12 @@ from typing import Self
 import pytest
 
 from hmmkit import module
-from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun
+from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, advise, discard
 from hmmkit.counters import read_counters
 from hmmkit.device import Device
 from hmmkit.errors import HmmError
 from hmmkit.faults import minor_faults
+from hmmkit.huge import MADV_COLLAPSE, has_huge_device_pages
 from hmmkit.iomem import device_chunks, parse_iomem
 from hmmkit.pagemap import page_entries
 from hmmkit.uapi import PROT_KIND, Prot
@@ -28,10 +28,6 @@ from tests.machine.test_module_parameters import refusal
 MIB = 1 << 20
 HUGE = 2 * MIB // PAGE_SIZE  # pages
 COHERENT = 256 * MIB
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
 @pytest.fixture(autouse=True)
@@ -215,16 +211,15 @@ class HugeBuffer(Buffer):
         self.start = -(-self.address // size) * size
         self.offset = self.start - self.address
         self.pages = PageRun(self.start, 2 * HUGE)
-        if _libc.madvise(self.start, 2 * size, mmap.MADV_HUGEPAGE):
-            raise OSError(ctypes.get_errno(), "madvise")
+        advise(self.pages, mmap.MADV_HUGEPAGE)
+
+    def fill(self, content: bytes) -> None:
+        """Write it to the huge pages, and have them be huge where the faults found none at hand."""
+        self.write(content, self.offset)
+        advise(self.pages, MADV_COLLAPSE)
 
     def __enter__(self) -> Self:
         return self
-
-
-def moves_huge_pages() -> bool:
-    """Whether this kernel has huge device pages."""
-    return " do_huge_pmd_device_private\n" in Path("/proc/kallsyms").read_text()
 
 
 def huge(device: Device, pages: PageRun) -> set[bool]:
@@ -235,10 +230,10 @@ def huge(device: Device, pages: PageRun) -> set[bool]:
 def test_a_huge_page_goes_and_comes_back() -> None:
     with Device() as device, HugeBuffer() as buffer:
         content = os.urandom(2 * HUGE * PAGE_SIZE)
-        buffer.write(content, buffer.offset)
+        buffer.fill(content)
         assert huge(device, buffer.pages) == {True}
         assert device.migrate_to_device(buffer.pages).data == content
-        assert huge(device, buffer.pages) == {moves_huge_pages()}
+        assert huge(device, buffer.pages) == {has_huge_device_pages()}
 
         # the device reads from the middle of it
         part = PageRun(buffer.start + 700 * PAGE_SIZE, 50)
@@ -247,7 +242,7 @@ def test_a_huge_page_goes_and_comes_back() -> None:
         # one touch: all of the first huge page, or one page
         buffer.read(1, buffer.offset + 5 * PAGE_SIZE)
         back = kinds(device, buffer.pages).count(0)
-        assert back == (HUGE if moves_huge_pages() else 1)
+        assert back == (HUGE if has_huge_device_pages() else 1)
         assert device.migrate_to_system(buffer.pages).pages == 2 * HUGE - back
         assert buffer.read(len(content), buffer.offset) == content
 
@@ -255,10 +250,10 @@ def test_a_huge_page_goes_and_comes_back() -> None:
 def test_a_huge_page_is_evicted() -> None:
     with Device() as device, HugeBuffer() as buffer:
         content = os.urandom(2 * HUGE * PAGE_SIZE)
-        buffer.write(content, buffer.offset)
+        buffer.fill(content)
         device.migrate_to_device(buffer.pages)
         device.release()
-        assert huge(device, buffer.pages) == {moves_huge_pages()}
+        assert huge(device, buffer.pages) == {has_huge_device_pages()}
         assert set(kinds(device, buffer.pages)) == {0}
         assert buffer.read(len(content), buffer.offset) == content
         assert read_counters().pages_in_use == 0
@@ -268,7 +263,7 @@ def test_a_huge_page_is_evicted() -> None:
 def test_without_memory_in_one_piece_single_pages_move(way: str) -> None:
     with Device() as device, HugeBuffer() as buffer:
         content = os.urandom(2 * HUGE * PAGE_SIZE)
-        buffer.write(content, buffer.offset)
+        buffer.fill(content)
         one = PageRun(buffer.start, HUGE)
         if way == "to the device":
             device.fail_next_allocation()
@@ -290,10 +285,10 @@ def test_a_huge_device_page_loses_a_part() -> None:
     before = read_counters().pages_in_use
     with Device() as device, HugeBuffer() as buffer:
         content = os.urandom(2 * HUGE * PAGE_SIZE)
-        buffer.write(content, buffer.offset)
+        buffer.fill(content)
         device.migrate_to_device(buffer.pages)
         hole = buffer.start + 100 * PAGE_SIZE
-        assert not _libc.munmap(hole, 50 * PAGE_SIZE)
+        discard(PageRun(hole, 50))
         rest = PageRun(buffer.start + 150 * PAGE_SIZE, 2 * HUGE - 150)
         assert device.read(rest).data == content[150 * PAGE_SIZE :]
         buffer.read(1, buffer.offset)
@@ -308,4 +303,4 @@ def test_nothing_is_not_brought_back() -> None:
         assert device.migrate_to_system(buffer.pages).pages == 0
         # but goes, as zeros
         assert device.migrate_to_device(buffer.pages).data == bytes(2 * HUGE * PAGE_SIZE)
-        assert huge(device, buffer.pages) == {moves_huge_pages()}
+        assert huge(device, buffer.pages) == {has_huge_device_pages()}

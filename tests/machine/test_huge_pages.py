@@ -11,6 +11,7 @@ import errno
 
 import pytest
 
+from hmmkit.accounting import smaps
 from hmmkit.buffer import advise, discard
 from hmmkit.counters import read_counters
 from hmmkit.device import Device
@@ -21,6 +22,7 @@ from hmmkit.huge import (
     has_huge_device_pages,
     split_counts,
 )
+from tests.machine.memory import huge_pages_for
 
 WHOLE = has_huge_device_pages()
 
@@ -41,6 +43,15 @@ def test_a_huge_page_is_split_on_its_way_unless_it_can_stay_whole(device: Device
         done = read_counters() - counters
         assert (done.faults, done.pages_back_by_fault) == (1, HUGE_PAGES if WHOLE else 1)
         assert [buffer.number_at(page) for page in range(HUGE_PAGES)] == list(range(HUGE_PAGES))
+
+
+def test_a_huge_page_is_made_where_a_fault_finds_none() -> None:
+    with huge_pages_for("never"):
+        with HugeBuffer(touched=True) as buffer:
+            assert smaps(buffer)["AnonHugePages"] == 2048
+            assert [buffer.number_at(page) for page in range(HUGE_PAGES)] == list(range(HUGE_PAGES))
+        with HugeBuffer(touched=True, huge=False) as buffer:
+            assert smaps(buffer)["AnonHugePages"] == 0
 
 
 def test_a_part_that_is_unmapped_is_freed_with_its_folio(device: Device) -> None:

@@ -140,7 +140,7 @@ def test_hugetlb_memory_is_refused(device: Device) -> None:
 
 def test_a_huge_page_moves(device: Device) -> None:
     """Newer kernels keep it whole on the device; before, the kernel splits it first."""
-    region = HugeBuffer()
+    region = HugeBuffer(touched=True)
     mark(region)
     assert smaps(region)["AnonHugePages"] == 2048
     assert device.migrate_to_device(region).pages == 512
@@ -151,7 +151,7 @@ def test_a_huge_page_moves(device: Device) -> None:
 
 
 def test_a_huge_page_asked_for_in_part_is_split(device: Device) -> None:
-    region = HugeBuffer()
+    region = HugeBuffer(touched=True)
     mark(region)
     part = region.part(100, 50)
     assert device.migrate_to_device(part).pages == 50
