@@ -36,6 +36,9 @@ LEFT_OUT = {
     "7.3-debug": ("benchmark_thp_migration", "it has a time limit, too short under the checkers"),
     "7.3-stock": ("hmm_gup_test", "Debian's kernel has no CONFIG_GUP_TEST"),
 }
+# DAMON's thread locks pages here and there, to see who uses them; a page that somebody has locked
+# stays where it is. Debian has it on. For a shell in the guest.
+DAMON_OFF = "f=/sys/module/damon_stat/parameters/enabled; [ ! -e $f ] || echo N > $f\n"
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def main() -> int:
         script = (
             f"echo {HUGE_PAGES} > /proc/sys/vm/nr_hugepages\n"
             f"echo {chosen.thp} > /sys/kernel/mm/transparent_hugepage/enabled\n"
+            f"{DAMON_OFF}"
             f"modprobe {driver} spm_addr_dev0={first:#x} spm_addr_dev1={second:#x}\n"
             f"{shlex.join([str(program), *choice])}\n"
         )

@@ -24,14 +24,16 @@ from typing import Any
 from testmachine import kernel, qemu, stock
 from testmachine.machine import REPOSITORY, WRITABLE
 from testmachine.series import SERIES
+from tests.kernel_suite import DAMON_OFF
 
 STATUS = REPOSITORY / "book" / "status.json"
 STOCK = "stock"  # Debian's own kernel, with its own environment's Jupyter kernel
 STOCK_SERIES = next(name for name, series in SERIES.items() if series.stock)
 COLUMNS = (*SERIES, STOCK)
 RUN_SECONDS = 1800
-# What the book's machines have from their configuration, and chapter 2 asks for: huge pages on request.
-AS_IN_THE_BOOK = 'echo madvise > /sys/kernel/mm/transparent_hugepage/enabled; exec "$@"'
+# What the book's machines have from their configuration, and chapter 2 asks for: huge pages on
+# request, and nobody who locks pages now and then.
+AS_IN_THE_BOOK = f'echo madvise > /sys/kernel/mm/transparent_hugepage/enabled\n{DAMON_OFF}exec "$@"'
 CELL = re.compile(r"Cell (\d+)")
 
 

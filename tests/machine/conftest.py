@@ -4,11 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from hmmkit.device import Device
 from tests.machine.memory import huge_pages_for
+
+DAMON = Path("/sys/module/damon_stat/parameters/enabled")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_looks_at_pages() -> Iterator[None]:
+    """DAMON's thread, which Debian has on, locks pages here and there. A locked page does not move."""
+    if not DAMON.exists():
+        yield
+        return
+    before = DAMON.read_text()
+    DAMON.write_text("N")
+    yield
+    DAMON.write_text(before)
 
 
 @pytest.fixture
