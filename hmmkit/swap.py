@@ -8,6 +8,7 @@ RAM: swapping that needs no disk. The machine has one, ``/dev/zram0``.
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,13 +64,21 @@ def _header(mebibytes: int) -> bytes:
 def page_out(pages: Pages) -> None:
     """Have the kernel swap the pages out: madvise(MADV_PAGEOUT), until none is present.
 
-    One call may leave a page that another processor is just putting on a list of reclaim.
+    A page that was just faulted in waits in a batch of the processor that did it (``folio_add_lru``,
+    mm/swap.c), and reclaim cannot take it from there. madvise empties the batch of the processor
+    that it runs on. So it is called on each that this thread may run on.
 
-    Raises ``NoSwap`` (EBUSY) if a page is still present after many calls, ``OSError`` as
+    Raises ``NoSwap`` (EBUSY) if a page is still present after all that, ``OSError`` as
     madvise(2) does.
     """
-    for _ in range(_ATTEMPTS):
-        advise(pages, _MADV_PAGEOUT)
-        if not page_entries(pages).present:
-            return
+    processors = os.sched_getaffinity(0)
+    try:
+        for _ in range(_ATTEMPTS):
+            for processor in sorted(processors):
+                os.sched_setaffinity(0, {processor})
+                advise(pages, _MADV_PAGEOUT)
+                if not page_entries(pages).present:
+                    return
+    finally:
+        os.sched_setaffinity(0, processors)
     raise NoSwap(errno.EBUSY, "some page is still in RAM: no swap space, or somebody holds the page")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,23 @@ def test_a_swapped_page_is_seen_counted_and_passed_over(device: Device) -> None:
         assert seen.major == 3 and seen.swapped_in >= 1
         assert all(entry.present for entry in page_entries(buffer))
         assert buffer.read(6, PAGE_SIZE) == b"page 1"
+
+
+def test_a_page_that_another_processor_faulted_in_is_swapped_out() -> None:
+    processors = os.sched_getaffinity(0)
+    assert len(processors) > 1, "the machine has two"
+    try:
+        with zram_swap():
+            for first in processors:
+                os.sched_setaffinity(0, {first})
+                with Buffer(4, touched=True) as buffer:
+                    os.sched_setaffinity(0, processors - {first})
+                    os.sched_setaffinity(0, processors)
+                    page_out(buffer)
+                    assert signs(buffer) == [Sign.SWAPPED] * 4
+                    assert os.sched_getaffinity(0) == processors
+    finally:
+        os.sched_setaffinity(0, processors)
 
 
 def test_without_swap_space_nothing_is_swapped_out() -> None:
