@@ -12,14 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Protection
+from hmmkit.buffer import PAGE_SIZE, Buffer, PageRun, Pages, Protection, advise
 
 HUGE_SIZE = 2 << 20
 """Bytes under one PMD entry."""
 HUGE_PAGES = HUGE_SIZE // PAGE_SIZE
 """Pages of 4 KiB under one PMD entry."""
 
-MADV_COLLAPSE = 25  # <asm-generic/mman-common.h>; Linux 6.1
+_MADV_COLLAPSE = 25  # <asm-generic/mman-common.h>; Linux 6.1
+_ATTEMPTS = 20
 
 
 class HugeBuffer(Buffer):
@@ -45,7 +46,7 @@ class HugeBuffer(Buffer):
             if huge:
                 # A page fault takes single pages where no huge one is at hand; this has one made.
                 with suppress(OSError):
-                    self.advise(MADV_COLLAPSE)
+                    collapse(self)
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +59,23 @@ class HugeBuffer(Buffer):
     def number_at(self, page: int) -> int:
         """The number that the CPU reads at the start of ``page``; its own, if nothing went wrong."""
         return int.from_bytes(self.read(2, page * PAGE_SIZE), "little")
+
+
+def collapse(pages: Pages) -> None:
+    """Have huge pages made of these, each aligned 2 MiB of them, by madvise(MADV_COLLAPSE).
+
+    It is asked again while it says EAGAIN: a page was locked, or waited in another processor's
+    batch for its place in the kernel's lists.
+
+    Raises ``OSError`` as madvise(2) does, with EAGAIN after many calls.
+    """
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            advise(pages, _MADV_COLLAPSE)
+            return
+        except BlockingIOError:  # EAGAIN
+            if not left:
+                raise
 
 
 def number(page: int) -> bytes:

@@ -19,7 +19,7 @@ from hmmkit.counters import read_counters
 from hmmkit.device import Device
 from hmmkit.errors import HmmError
 from hmmkit.faults import minor_faults
-from hmmkit.huge import MADV_COLLAPSE, has_huge_device_pages
+from hmmkit.huge import collapse, has_huge_device_pages
 from hmmkit.iomem import device_chunks, parse_iomem
 from hmmkit.pagemap import page_entries
 from hmmkit.uapi import PROT_KIND, Prot
@@ -216,7 +216,7 @@ class HugeBuffer(Buffer):
     def fill(self, content: bytes) -> None:
         """Write it to the huge pages, and have them be huge where the faults found none at hand."""
         self.write(content, self.offset)
-        advise(self.pages, MADV_COLLAPSE)
+        collapse(self.pages)
 
     def __enter__(self) -> Self:
         return self

@@ -12,13 +12,13 @@ import errno
 import pytest
 
 from hmmkit.accounting import smaps
-from hmmkit.buffer import advise, discard
+from hmmkit.buffer import discard
 from hmmkit.counters import read_counters
 from hmmkit.device import Device
 from hmmkit.huge import (
     HUGE_PAGES,
-    MADV_COLLAPSE,
     HugeBuffer,
+    collapse,
     has_huge_device_pages,
     split_counts,
 )
@@ -74,7 +74,7 @@ def test_a_collapse_brings_single_pages_back(device: Device) -> None:
     with HugeBuffer(touched=True) as buffer:
         device.migrate_to_device(buffer.part(100, 50))
         before = read_counters()
-        advise(buffer, MADV_COLLAPSE)
+        collapse(buffer)
         assert (read_counters() - before).pages_back_by_fault == 50
         assert device.snapshot(buffer).is_one_entry
 
@@ -84,11 +84,11 @@ def test_a_collapse_of_nothing_but_device_pages(device: Device) -> None:
         device.fail_next_allocation()  # so that they are single ones on each kernel
         device.migrate_to_device(buffer)
         if WHOLE:
-            advise(buffer, MADV_COLLAPSE)
+            collapse(buffer)
             assert device.snapshot(buffer).is_one_entry
             return
         with pytest.raises(OSError, match="madvise") as refused:
-            advise(buffer, MADV_COLLAPSE)
+            collapse(buffer)
         assert refused.value.errno == errno.EINVAL
         assert all(page.on_this_device for page in device.snapshot(buffer))
 
@@ -98,5 +98,5 @@ def test_a_collapse_leaves_a_huge_device_page_alone(device: Device) -> None:
     with HugeBuffer(touched=True) as buffer:
         device.migrate_to_device(buffer)
         with pytest.raises(OSError, match="madvise"):
-            advise(buffer, MADV_COLLAPSE)
+            collapse(buffer)
         assert device.snapshot(buffer).is_one_entry

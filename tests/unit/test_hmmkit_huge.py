@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 
 import pytest
 
-from hmmkit.buffer import PAGE_SIZE, PageRun, Protection, advise, discard, move, protect
+from hmmkit import huge
+from hmmkit.buffer import PAGE_SIZE, PageRun, Pages, Protection, advise, discard, move, protect
 from hmmkit.figures import page_levels
 from hmmkit.figures.levels import state
-from hmmkit.huge import HUGE_PAGES, HUGE_SIZE, HugeBuffer, numbers_in
+from hmmkit.huge import HUGE_PAGES, HUGE_SIZE, HugeBuffer, collapse, numbers_in
 from hmmkit.maps import mapping_at, own_mappings
 from hmmkit.snapshot import MirrorPage, Snapshot
 
@@ -128,3 +131,20 @@ def test_levels_are_drawn_the_same_each_time() -> None:
 def test_levels_of_a_wrong_number_of_pages() -> None:
     with pytest.raises(ValueError, match="'short' has 3 pages, and 512"):
         page_levels("Levels", {"short": pages((3, RAM))})
+
+
+def test_a_collapse_that_cannot_be_now_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [errno.EAGAIN, errno.EAGAIN, 0, errno.EINVAL, *[errno.EAGAIN] * 20, 0]
+
+    def advise(pages: Pages, advice: int) -> None:
+        if number := answers.pop(0):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(huge, "advise", advise)
+    pages = PageRun(0, HUGE_PAGES)
+    collapse(pages)
+    for number in (errno.EINVAL, errno.EAGAIN):
+        with pytest.raises(OSError) as refused:
+            collapse(pages)
+        assert refused.value.errno == number
+    assert answers == [0]
