@@ -161,7 +161,7 @@ def test_a_page_that_another_processor_faulted_in_is_swapped_out() -> None:
             for first in processors:
                 os.sched_setaffinity(0, {first})
                 with Buffer(4, touched=True) as buffer:
-                    os.sched_setaffinity(0, processors - {first})
+                    os.sched_setaffinity(0, processors - {first})  # the thread is moved at once
                     os.sched_setaffinity(0, processors)
                     page_out(buffer)
                     assert signs(buffer) == [Sign.SWAPPED] * 4
